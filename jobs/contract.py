@@ -1,0 +1,83 @@
+"""What a stage kind is, and what travels to its workers.
+
+A file of this package defines
+
+    METRICS  the numbers it ends with; the first is the one to show
+    NEEDS    the kinds it must come after: a linear evaluation needs a `pretrain`
+    params_type(raw)  the type that its `params` are checked against: a pydantic dataclass, keys it does not know are refused
+    train_loop(config)  what each Ray Train worker runs; `config` is a `Job` as JSON
+
+Params decide the numbers and are fingerprinted. Resources say where and how a stage runs and are not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+FORBID = ConfigDict(extra="forbid")
+FROZEN = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A number that a stage ends with."""
+
+    name: str  # as MLflow shows it: letters, digits, and _ - . space : /
+    unit: str  # "%" for accuracies and average precision (0..100), "" for none
+    better: Literal["higher", "lower"]
+    title: str  # for a table's head
+
+
+class Params(Protocol):
+    """What the params of every stage kind have; each kind adds its own."""
+
+    dataset: str  # a key of leoclr.data.DATASETS
+    seed: int
+
+
+class Resources(BaseModel):
+    """Where and how a stage runs. Nothing here changes a published number, save the rounding that comes with a worker count."""
+
+    model_config = FROZEN
+
+    workers: int = Field(default=1, ge=1, le=4096)  # processes of data-parallel training; 1 runs in a warm process
+    cpus_per_worker: float = Field(default=1, gt=0)  # Ray's logical CPUs; also torch's threads, at least 1
+    gpus_per_worker: float | None = Field(default=None, ge=0)  # None: 1 where the cluster has a GPU, else 0
+    loader_workers: int = Field(default=0, ge=0)  # decoding processes a worker, for data sets that live in files
+    checkpoint_every_s: float = Field(default=30, ge=0)  # at the end of an epoch, when the last one is this old
+    checkpoint_every_steps: int = Field(default=0, ge=0)  # also inside an epoch, after every so many steps; 0: never
+    max_failures: int = Field(default=2, ge=0)  # crashed workers or nodes that a stage survives, each time from its checkpoint
+
+
+class Job(BaseModel):
+    """What travels to each worker of a stage, as JSON."""
+
+    model_config = FROZEN
+
+    stage: str  # its name in the pipeline
+    kind: str  # a key of STAGES
+    fingerprint: str
+    params: dict[str, Any]  # as params_type(raw) dumps them
+    resources: Resources
+    folder: str  # of the stage: journal, checkpoints, result; on a file system that every worker sees
+    inputs: dict[str, str] = {}  # file of the upstream backbone, by the upstream stage's kind
+    data_root: str  # for `params.dataset`: the user's folder, or where generated data may be cached
+
+
+class StageModule(Protocol):
+    """What each file of this package defines."""
+
+    METRICS: tuple[Metric, ...]
+    NEEDS: tuple[str, ...]
+
+    def params_type(self, raw: Mapping[str, Any]) -> type[Params]:
+        """Return the pydantic dataclass or model that checks `raw`, the params as written in the file."""
+        ...
+
+    def train_loop(self, config: Mapping[str, Any]) -> None:
+        """Run the stage in this worker, from its last checkpoint if there is one."""
+        ...

@@ -1,0 +1,34 @@
+"""What stages load before they train: their data set, and the backbone of the stage before them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import TypeAdapter
+
+from jobs.contract import Job
+from leoclr import checkpoint
+from leoclr import data as datasets
+from leoclr.backbones import Backbone
+from leoclr.data.contract import DataSet
+
+P = TypeVar("P")
+
+BACKBONE = "backbone.safetensors"
+"""The file of a result that evaluations start from."""
+
+
+def params(job: Job, kind: type[P]) -> P:
+    """Return the typed params of `job`; they were checked before it was sent."""
+    return TypeAdapter(kind).validate_python(job.params)
+
+
+def data(job: Job) -> DataSet:
+    """Return the data set that the params name. Raises: DataError when it is missing or wrong."""
+    return datasets.module(str(job.params["dataset"])).load(Path(job.data_root))
+
+
+def backbone(job: Job) -> Backbone:
+    """Return the pre-trained trunk of the `pretrain` stage that this one needs."""
+    return checkpoint.load_backbone(Path(job.inputs["pretrain"]))

@@ -1,0 +1,146 @@
+"""The journal of a stage: every number it records, one JSON line each, in a file that only grows.
+
+    {"s": 120, "t": 1790000000123, "m": {"loss": 5.1}, "p": [2, 8, 0.31]}   step 120, its time, its numbers; epoch 2 of 8, 31 % done
+    {"e": 1, "s": 120, "t": ..., "m": {"knn_top1": 71.4}}                   numbers of the end of epoch 1
+    {"y": 7, "t": ..., "m": {"system/...": 12.5}}                           the 7th sample of the machine
+
+The worker never waits for a tracker: it appends here, and the driver carries new lines to MLflow. The file survives the worker
+and the driver. A step is written once: a stage that continues from a checkpoint repeats some steps, and finds them
+already written. So the history is that of an undisturbed run, with the time at which each number was first seen.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from torch import Tensor
+
+FLUSH_S = 0.5  # numbers leave the device at most this often: reading one waits for the device
+SAMPLE_S = 5.0  # between two samples of the machine
+MAX_POINTS = 2000  # step-wise points of a stage; longer ones record every k-th step
+
+
+class Diverged(RuntimeError):
+    """The loss is not a finite number any more."""
+
+
+class Journal:
+    """Appends to one journal; used by the first worker of a stage."""
+
+    def __init__(self, path: Path, *, steps: int) -> None:
+        self._stride = max(1, math.ceil(steps / MAX_POINTS))
+        self._last_step, self._last_epoch, self._samples = _mend(path)
+        self._file = path.open("a", encoding="utf-8")
+        self._pending: list[tuple[int, int, Mapping[str, Tensor | float | int]]] = []
+        self._progress: tuple[int, int, float] = (0, 0, 0.0)
+        self._flushed = self._sampled = 0.0
+        self._images, self._images_since = 0.0, time.monotonic()
+        self._process = psutil.Process()
+        self._process.cpu_percent()  # the first call only starts the clock
+
+    def step(self, total: int, numbers: Mapping[str, Tensor | float | int], progress: tuple[int, int, float]) -> None:
+        """Note the numbers of step `total` (1 is the first); writes at most every `FLUSH_S` seconds.
+
+        Raises: Diverged when a loss that is being written is not finite.
+        """
+        self._images += float(numbers["images"])
+        self._progress = progress
+        if total % self._stride == 0 or total == 1:
+            kept = {key: value for key, value in numbers.items() if key != "images"}
+            self._pending.append((total, _now_ms(), kept))
+        if time.monotonic() - self._flushed >= FLUSH_S:
+            self.flush()
+
+    def epoch(self, epoch: int, total: int, numbers: Mapping[str, float | int]) -> None:
+        """Write the numbers of the end of `epoch`."""
+        self.flush()
+        if numbers and epoch > self._last_epoch:
+            self._write({"e": epoch, "s": total, "t": _now_ms(), "m": {k: float(v) for k, v in numbers.items()}})
+            self._last_epoch = epoch
+            self._file.flush()
+
+    def flush(self, *, durable: bool = False) -> None:
+        """Write what is pending; `durable` also waits for the disk, as before a checkpoint is sealed."""
+        loss = 0.0
+        for (total, when, _), numbers in zip(self._pending, _floats(n for _, _, n in self._pending), strict=True):
+            loss = loss if not math.isfinite(loss) else numbers.get("loss", 0.0)
+            if total > self._last_step:
+                self._write({"s": total, "t": when, "m": numbers, "p": self._progress})
+                self._last_step = total
+        self._pending.clear()
+        now = time.monotonic()
+        if now - self._sampled >= SAMPLE_S or durable:
+            self._sample(now)
+        self._file.flush()
+        if durable:
+            os.fsync(self._file.fileno())
+        self._flushed = now
+        if not math.isfinite(loss):
+            raise Diverged(f"the loss is {loss} in epoch {self._progress[0]}: lower the learning rate or the momentum")
+
+    def close(self) -> None:
+        """Write what is pending and close."""
+        self.flush(durable=True)
+        self._file.close()
+
+    def _sample(self, now: float) -> None:
+        """Write the machine's load under the names that MLflow's own system metrics have, and the speed since the last."""
+        memory = psutil.virtual_memory()
+        numbers = {
+            "system/cpu_utilization_percentage": psutil.cpu_percent(),
+            "system/system_memory_usage_megabytes": memory.used / 1e6,
+            "system/process_cpu_percentage": self._process.cpu_percent(),
+            "system/process_memory_megabytes": self._process.memory_info().rss / 1e6,
+        }
+        if torch.cuda.is_available():
+            numbers["system/gpu_0_memory_usage_megabytes"] = torch.cuda.max_memory_allocated() / 1e6
+        if self._images:
+            numbers["images_per_s"] = self._images / max(now - self._images_since, 1e-9)
+        self._samples += 1
+        self._write({"y": self._samples, "t": _now_ms(), "m": numbers, "p": self._progress})
+        self._images, self._images_since, self._sampled = 0.0, now, now
+
+    def _write(self, line: Mapping[str, Any]) -> None:
+        self._file.write(json.dumps(line, separators=(",", ":")) + "\n")
+
+
+def read(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
+    """Return the whole lines from byte `offset` on, and the offset behind them; a line being written is left for later."""
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            data = file.read()
+    except FileNotFoundError:
+        return [], offset
+    whole = data[: data.rfind(b"\n") + 1]
+    return [json.loads(line) for line in whole.splitlines()], offset + len(whole)
+
+
+def _mend(path: Path) -> tuple[int, int, int]:
+    """Cut a line that a kill left half-written; return the last step, epoch and sample that are written."""
+    lines, end = read(path)
+    if path.exists() and path.stat().st_size > end:
+        os.truncate(path, end)
+    last = {key: max((line[key] for line in lines if key in line), default=-1) for key in ("e", "y")}
+    steps = max((line["s"] for line in lines if "s" in line and "e" not in line), default=0)
+    return steps, last["e"], max(last["y"], 0)
+
+
+def _floats(batch: Iterator[Mapping[str, Tensor | float | int]]) -> list[dict[str, float]]:
+    """Bring all tensors to the host in one transfer."""
+    rows = list(batch)
+    tensors = [value for row in rows for value in row.values() if isinstance(value, Tensor)]
+    values = iter(torch.stack([t.detach().double() for t in tensors]).tolist() if tensors else [])
+    return [{k: next(values) if isinstance(v, Tensor) else float(v) for k, v in row.items()} for row in rows]
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,207 @@
+"""The one training loop: it runs any `Work`, records, checkpoints, and continues where a kill left it.
+
+What is on disk decides, never what a process remembers: a sealed `result/` means the stage is done; otherwise the newest whole
+checkpoint is where it continues; otherwise it starts. Ray Train's own snapshot is not needed to resume, so that a torn
+one cannot stop a run from ever starting.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import random
+import shutil
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray.train
+import torch
+from filelock import FileLock
+from ray.train import Checkpoint
+from ray.train.v2.api.report_config import CheckpointUploadMode
+from torch import distributed as dist
+
+from jobs.contract import Job
+from jobs.journal import Journal
+from leoclr import checkpoint, distributed
+from leoclr.checkpoint import Position
+from leoclr.work import Work
+
+Build = Callable[[Job, torch.device], Work]
+Export = Callable[[Job, Work, Path], None]
+
+log = logging.getLogger("leoclr")
+Numbers = Mapping[str, float | int]
+
+
+def run(config: Mapping[str, Any], build: Build, export: Export | None = None) -> None:
+    """Run the stage that `config` (a `Job` as JSON) describes in this worker.
+
+    `build` makes the work, from params alone, after the seed is set; `export` writes what else the result holds. Both must do
+    the same on every worker, save that only the first calls `export`.
+    Raises: Diverged, CheckpointError, DataError; the journal and the last checkpoint stay.
+    """
+    job = Job.model_validate(config)
+    folder = Path(job.folder)
+    with _alone(folder), _logged(folder):
+        if checkpoint.sealed(folder / "result", fingerprint=job.fingerprint):
+            log.info("already finished")
+            return
+        torch.set_num_threads(max(1, int(job.resources.cpus_per_worker)))
+        device = ray.train.torch.get_device()
+        _seed(int(job.params["seed"]))
+        work = build(job, device)
+        _train(job, work, _resume(job, work, device))
+        final = work.finish()
+        log.info("finished: %s", ", ".join(f"{name} {value:.4g}" for name, value in final.items()))
+        if distributed.rank() == 0:
+            _commit(job, work, final, export)
+        _report(final)
+
+
+def _train(job: Job, work: Work, at: Position) -> None:
+    """Run the epochs from `at` on."""
+    journal, saved_at = _journal(job, work), time.monotonic()
+    try:
+        for epoch in range(at.epoch, work.epochs):
+            steps = work.steps(epoch)
+            work.start_epoch(epoch, at.step)
+            for step in range(at.step + 1, steps + 1):
+                numbers = work.train_step()
+                at = Position(epoch, step, at.total + 1)
+                if journal:
+                    journal.step(at.total, numbers, (epoch + 1, work.epochs, (epoch + step / steps) / work.epochs))
+                every = job.resources.checkpoint_every_steps
+                if every and at.total % every == 0 and step < steps:
+                    _checkpoint(job, work, at, journal, {})
+            at = Position(epoch + 1, 0, at.total)
+            monitor = work.end_epoch(epoch)
+            if journal:
+                journal.epoch(epoch, at.total, monitor)
+            if at.epoch < work.epochs and _agree(time.monotonic() - saved_at >= job.resources.checkpoint_every_s):
+                _checkpoint(job, work, at, journal, monitor)
+                saved_at = time.monotonic()
+    finally:
+        if journal:
+            journal.close()
+
+
+def _agree(decision: bool) -> bool:
+    """Return the first worker's decision on every worker: their clocks differ."""
+    if distributed.world_size() == 1:
+        return decision
+    shared: list[Any] = [decision]
+    dist.broadcast_object_list(shared, src=0, device=ray.train.torch.get_device())
+    return bool(shared[0])
+
+
+def _journal(job: Job, work: Work) -> Journal | None:
+    if distributed.rank() != 0:
+        return None
+    return Journal(Path(job.folder) / "journal.jsonl", steps=sum(work.steps(epoch) for epoch in range(work.epochs)))
+
+
+def _checkpoint(job: Job, work: Work, at: Position, journal: Journal | None, numbers: Numbers) -> None:
+    """Seal a checkpoint. What it stands on, the journal up to this step, is on disk before it."""
+    saved = None
+    if journal:
+        journal.flush(durable=True)
+        state = {"work": work.state(), "random": _random_state()}
+        saved = checkpoint.save(Path(job.folder) / "checkpoints", state, at, fingerprint=job.fingerprint)
+        log.info("checkpoint %s: epoch %d, step %d", saved.name, at.epoch, at.step)
+    _report(numbers, saved)
+
+
+def _report(numbers: Numbers, saved: Path | None = None) -> None:
+    """Tell Ray Train; costs a poll of its controller, so only at checkpoints and at the end."""
+    plain = {name: float(value) for name, value in numbers.items()}
+    held = Checkpoint.from_directory(str(saved)) if saved else None
+    ray.train.report(plain, checkpoint=held, checkpoint_upload_mode=CheckpointUploadMode.NO_UPLOAD)
+
+
+def _resume(job: Job, work: Work, device: torch.device) -> Position:
+    """Load the newest whole checkpoint, the same on every worker, and return its position."""
+    logging.getLogger("ray.train").setLevel(logging.WARNING)  # it tells every report on the console
+    choice: list[Any] = [checkpoint.latest(Path(job.folder) / "checkpoints", fingerprint=job.fingerprint)]
+    if distributed.world_size() > 1:
+        dist.broadcast_object_list(choice, src=0, device=device)
+    if choice[0] is None:
+        log.info("%s starts on %s with %d worker(s)", job.stage, device, distributed.world_size())
+        return Position()
+    found, at = choice[0]
+    state = checkpoint.load(found, device=device)
+    work.load(state["work"])
+    _set_random_state(state["random"])
+    log.info("%s continues from checkpoint %s: epoch %d, step %d", job.stage, found.name, at.epoch, at.step)
+    return Position(at.epoch, at.step, at.total)
+
+
+def _commit(job: Job, work: Work, final: Numbers, export: Export | None) -> None:
+    """Write the result whole: its manifest is the commit marker, and it appears under its name in one rename."""
+    folder = Path(job.folder)
+    draft = folder / f".result-{os.getpid()}"
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir()
+    torch.save({"work": work.state(), "random": _random_state()}, draft / "checkpoint.pt")
+    (draft / "metrics.json").write_text(json.dumps({k: float(v) for k, v in final.items()}, indent=1, sort_keys=True))
+    (draft / "params.json").write_text(json.dumps({"kind": job.kind, "params": job.params}, indent=1, sort_keys=True))
+    shutil.copyfile(folder / "log.txt", draft / "log.txt")
+    if export:
+        export(job, work, draft)
+    checkpoint.seal(draft, folder / "result", fingerprint=job.fingerprint, kind=job.kind)
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+
+
+def _seed(seed: int) -> None:
+    """Seed all global generators: initial weights come from here, and nothing else does."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def _random_state() -> dict[str, Any]:
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {"torch": torch.get_rng_state(), "cuda": cuda}
+
+
+def _set_random_state(state: Mapping[str, Any]) -> None:
+    torch.set_rng_state(state["torch"].cpu())
+    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all([each.cpu() for each in state["cuda"]])
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the stage's folder: a worker whose driver was killed may still be writing for a moment."""
+    if distributed.rank() != 0:
+        yield
+        return
+    with FileLock(folder / "worker.lock", timeout=120):
+        yield
+
+
+@contextmanager
+def _logged(folder: Path) -> Iterator[None]:
+    """Send the first worker's log, and what ends it, to `log.txt`."""
+    if distributed.rank() != 0:
+        yield
+        return
+    handler = logging.FileHandler(folder / "log.txt", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    except BaseException:
+        log.error("stopped by\n%s", "".join(traceback.format_exception(*sys.exc_info())))
+        raise
+    finally:
+        log.removeHandler(handler)
+        handler.close()

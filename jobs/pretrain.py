@@ -1,0 +1,82 @@
+"""Pre-training: a method on images without labels; ends with a backbone."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pydantic
+import torch
+
+from jobs import inputs, loop
+from jobs.contract import FORBID, Job, Metric, Params
+from leoclr import backbones, checkpoint, methods
+from leoclr.pretraining import Pretraining, PretrainSettings
+from leoclr.work import Work
+
+METRICS = (Metric("knn_top1", "%", "higher", "kNN top-1"),)
+NEEDS: tuple[str, ...] = ()
+
+
+@pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=FORBID)
+class PretrainParams(PretrainSettings):
+    """Params of a pre-training; the type of `settings` is the method's own `Config`."""
+
+    dataset: str
+    method: str
+    seed: int = 0
+    settings: Any = None
+
+
+def params_type(raw: Mapping[str, Any]) -> type[Params]:
+    """Return `PretrainParams` with the settings of the method that `raw` names."""
+    return _typed(str(raw.get("method")))
+
+
+@functools.cache
+def _typed(method: str) -> type[PretrainParams]:
+    if method not in methods.METHODS:  # the caller says so; params without a known method have no settings to check
+        return PretrainParams
+    config = methods.module(method).Config
+    fields = {
+        "__annotations__": {"settings": config},
+        "settings": dataclasses.field(default_factory=config),
+        "__module__": __name__,
+        "__doc__": PretrainParams.__doc__,
+    }
+    return pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=FORBID)(
+        type("PretrainParams", (PretrainParams,), fields)
+    )
+
+
+def train_loop(config: Mapping[str, Any]) -> None:
+    """Pre-train in this worker; ray.train sets up the others."""
+    loop.run(config, _build, _export)
+
+
+def _build(job: Job, device: torch.device) -> Work:
+    params = inputs.params(job, _typed(str(job.params["method"])))
+    module = methods.module(params.method)
+    method = module.Method(
+        params.settings, lambda: backbones.build(params.backbone, width=params.width, stem=params.stem)
+    )
+    return Pretraining(
+        method,
+        inputs.data(job),
+        params,
+        module.views(params.settings, params.image_size),
+        seed=params.seed,
+        device=device,
+        loader_workers=job.resources.loader_workers,
+    )
+
+
+def _export(job: Job, work: Work, folder: Path) -> None:
+    assert isinstance(work, Pretraining)
+    params = inputs.params(job, _typed(str(job.params["method"])))
+    checkpoint.save_backbone(
+        folder / inputs.BACKBONE, work.method.backbone, name=params.backbone, width=params.width, stem=params.stem
+    )

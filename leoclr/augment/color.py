@@ -1,0 +1,189 @@
+"""Color jitter, grayscale, blur and normalization of batches, with own parameters for each image.
+
+Images are float32 in 0..1. The arithmetic is torchvision's for float tensors (torchvision/transforms/v2/functional,
+_color.py and _misc.py), except that blur is a true Gaussian wide enough for any sigma that is drawn. Parameters are
+drawn and kept on the CPU, so that which images an operation touches is known without waiting for the device.
+
+Axes: N images, C channels (3, or 1 for images whose three channels are equal), H rows, W columns, S side, U random
+numbers of an image, J the four jitter operations.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from leoclr.augment.views import View
+
+COLOR_DRAWS = 9
+"""Random numbers that one image takes: jitter or not, its four factors, their order, gray or not, blur or not, sigma."""
+
+_LUMA = (0.2989, 0.587, 0.114)  # torchvision rgb_to_grayscale
+_GRAY_LUMA = sum(_LUMA)  # the luma of a gray of 1 is .9999, and the one-channel path keeps to it
+_CONTRAST, _SATURATION, _HUE = 1, 2, 3  # columns of factors_NJ; 0 is brightness
+_ORDERS_24J = torch.tensor(list(itertools.permutations(range(4))))
+
+
+_NEUTRAL_J = torch.tensor([1.0, 1.0, 1.0, 0.0])  # factors that leave an image as it is
+
+
+@dataclass(frozen=True, slots=True)
+class Color:
+    """What was drawn for a batch of one view, or of several views one after another."""
+
+    factors_NJ: Tensor  # brightness, contrast, saturation, hue; 1, 1, 1, 0 leave an image as it is
+    order_NJ: Tensor  # of the four operations, numbered as the columns of factors_NJ
+    gray_N: Tensor  # bool
+    sigma_N: Tensor  # pixels; 0: not blurred
+
+
+def draw_color(view: View, uniforms_NU: Tensor) -> Color:
+    """Return the color parameters of `view` that random numbers [N, COLOR_DRAWS] in [0, 1) stand for.
+
+    Factors are uniform in max(0, 1 - strength)..1 + strength, the hue's in -strength..strength turns, the order uniform
+    among all 24, sigma uniform in `view.blur_sigma`: torchvision's ColorJitter and MoCo's GaussianBlur.
+    """
+    jitter_N, *factors, order_N, gray_N, blur_N, sigma_N = uniforms_NU.unbind(1)
+    strength_J = torch.tensor(view.jitter)
+    low_J = torch.where(_NEUTRAL_J == 0, -strength_J, (_NEUTRAL_J - strength_J).clamp_(min=0))  # only hue goes below 0
+    factors_NJ = low_J + (_NEUTRAL_J + strength_J - low_J) * torch.stack(factors, dim=1)
+    low, high = view.blur_sigma
+    return Color(
+        factors_NJ=torch.where((jitter_N < view.jitter_p)[:, None], factors_NJ, _NEUTRAL_J),
+        order_NJ=_ORDERS_24J[(order_N * len(_ORDERS_24J)).long()],
+        gray_N=gray_N < view.gray_p,
+        sigma_N=(low + (high - low) * sigma_N) * (blur_N < view.blur_p),
+    )
+
+
+def join_colors(colors: Sequence[Color]) -> Color:
+    """Return the parameters of several views of a batch as those of one batch, view after view."""
+    return Color(
+        factors_NJ=torch.cat([color.factors_NJ for color in colors]),
+        order_NJ=torch.cat([color.order_NJ for color in colors]),
+        gray_N=torch.cat([color.gray_N for color in colors]),
+        sigma_N=torch.cat([color.sigma_N for color in colors]),
+    )
+
+
+def blur_radius(view: View) -> int:
+    """Return how many pixels on either side the blur of `view` reads: 6, or 13 taps, for MoCo's sigma up to 2 pixels."""
+    return math.ceil(3 * view.blur_sigma[1])  # 99.7 % of the weight of the widest
+
+
+def apply_color(images_NCHW: Tensor, color: Color, *, radius: int) -> Tensor:
+    """Return the images jittered, then grayed, then blurred as `color` says; the input is left as it is.
+
+    Only what was drawn for some image is computed. `radius` is the blur's, see `blur`.
+    """
+    device = images_NCHW.device
+    if not torch.equal(color.factors_NJ, _NEUTRAL_J.expand_as(color.factors_NJ)):
+        images_NCHW = jitter(images_NCHW, color.factors_NJ, color.order_NJ)
+    if color.gray_N.any():
+        images_NCHW = torch.where(color.gray_N.to(device)[:, None, None, None], luma(images_NCHW), images_NCHW)
+    if color.sigma_N.any():
+        blurred_M = color.sigma_N.nonzero()[:, 0]
+        index_M = blurred_M.to(device)
+        blurred_MCHW = blur(images_NCHW[index_M], color.sigma_N[blurred_M], radius=radius)
+        images_NCHW = images_NCHW.index_copy(0, index_M, blurred_MCHW)
+    return images_NCHW
+
+
+def jitter(images_NCHW: Tensor, factors_NJ: Tensor, order_NJ: Tensor) -> Tensor:
+    """Return the images with brightness, contrast, saturation and hue adjusted in each image's own order.
+
+    Every step but hue is a blend of the image with black, its mean luma or its luma, clamped to 0..1; so one
+    expression does that step for the whole batch, whichever operation an image has its turn of.
+    """
+    images_NCHW = images_NCHW.clone()
+    step_NJ = factors_NJ.gather(1, order_NJ)
+    rest_NJ = (1 - step_NJ) * (order_NJ != _HUE)
+    parts = torch.stack((1 - rest_NJ, rest_NJ * (order_NJ == _SATURATION), rest_NJ * (order_NJ == _CONTRAST)))
+    parts = parts.to(images_NCHW.device)[..., None, None, None]
+    colored = images_NCHW.shape[1] == 3  # hue leaves gray as it is
+    for step in range(order_NJ.shape[1]):
+        _blend_(images_NCHW, *parts[:, :, step])
+        if colored:
+            turned_M = ((order_NJ[:, step] == _HUE) & (step_NJ[:, step] != 0)).nonzero()[:, 0]
+            index_M, turns_M = turned_M.to(images_NCHW.device), step_NJ[turned_M, step].to(images_NCHW.device)
+            images_NCHW.index_copy_(0, index_M, shift_hue(images_NCHW[index_M], turns_M))
+    return images_NCHW
+
+
+def luma(images_NCHW: Tensor) -> Tensor:
+    """Return the luma [N, 1, H, W] as torchvision's rgb_to_grayscale; one channel stands for three equal ones."""
+    if images_NCHW.shape[1] == 1:
+        return images_NCHW * _GRAY_LUMA
+    red, green, blue = images_NCHW.chunk(3, dim=1)
+    return (red * _LUMA[0]).add_(green, alpha=_LUMA[1]).add_(blue, alpha=_LUMA[2])
+
+
+def shift_hue(images_N3HW: Tensor, turns_N: Tensor) -> Tensor:
+    """Return the images with their hue turned by `turns_N` full circles; saturation and value stay.
+
+    Source: RGB to HSV and back in closed form, channel = v - v s max(0, min(k, 4 - k, 1)), k = (n + 6 h) mod 6 with
+    n = 5, 3, 1 for red, green, blue; equal to torchvision's adjust_hue.
+    """
+    value_N1HW, low_N1HW = images_N3HW.amax(1, keepdim=True), images_N3HW.amin(1, keepdim=True)
+    chroma_N1HW = value_N1HW - low_N1HW
+    red, green, blue = images_N3HW.chunk(3, dim=1)
+    # Sixths of a circle from red; the divisor of a gray pixel does not matter, its chroma of 0 comes in again below.
+    safe_N1HW = torch.where(chroma_N1HW == 0, 1.0, chroma_N1HW)
+    from_red, from_green, from_blue = green - blue, blue - red, red - green
+    sixths = torch.where(value_N1HW == green, from_green / safe_N1HW + 2, from_blue / safe_N1HW + 4)
+    sixths = torch.where(value_N1HW == red, from_red / safe_N1HW, sixths) + 6 * turns_N[:, None, None, None]
+    start_3 = torch.tensor([5.0, 3.0, 1.0], device=images_N3HW.device)[:, None, None]
+    place_N3HW = (start_3 + sixths).remainder_(6)
+    share_N3HW = torch.minimum(place_N3HW, 4 - place_N3HW).clamp_(0, 1)
+    return value_N1HW - chroma_N1HW * share_N3HW
+
+
+def blur(images_NCHW: Tensor, sigma_N: Tensor, *, radius: int) -> Tensor:
+    """Return square images [N, C, S, S] blurred by a Gaussian of `sigma_N` pixels, 2 radius + 1 taps, edges reflected.
+
+    PIL's GaussianBlur, which the papers' code calls with radius = sigma, approximates this by three box blurs. Both
+    passes are products with one S x S matrix an image; a radius that reaches over a small image is cut to S - 1.
+    """
+    side = images_NCHW.shape[-1]
+    radius = min(radius, side - 1)
+    taps_T = torch.arange(-radius, radius + 1, device=images_NCHW.device)
+    sigma_N1 = sigma_N.to(images_NCHW.device)[:, None]
+    weights_NT = torch.softmax(-0.5 * (taps_T / sigma_N1) ** 2, dim=1)
+    matrix_N1SS = (weights_NT @ _tap_matrices(side, radius, images_NCHW.device)).view(-1, 1, side, side)
+    return matrix_N1SS @ images_NCHW @ matrix_N1SS.transpose(-1, -2).contiguous()
+
+
+def normalize(images_NCHW: Tensor, mean: tuple[float, float, float], std: tuple[float, float, float]) -> Tensor:
+    """Return (image - mean) / std per channel as [N, 3, H, W]; a single channel is repeated."""
+    mean_C, std_C = (torch.tensor(values, device=images_NCHW.device)[:, None, None] for values in (mean, std))
+    return (images_NCHW - mean_C).div_(std_C)
+
+
+def _blend_(images_NCHW: Tensor, own_N111: Tensor, luma_N111: Tensor, mean_N111: Tensor) -> None:
+    """Make each image own * itself + luma part * its luma + mean part * its mean luma, clamped to 0..1, in place."""
+    if images_NCHW.shape[1] == 1:  # the luma is the image times a constant: two passes less over the pixels
+        mean_luma_N111 = images_NCHW.flatten(1).mean(1).mul_(_GRAY_LUMA)[:, None, None, None]
+        images_NCHW.mul_(own_N111 + luma_N111 * _GRAY_LUMA).add_(mean_N111 * mean_luma_N111).clamp_(0, 1)
+        return
+    luma_N1HW = luma(images_NCHW)
+    mean_luma_N111 = luma_N1HW.flatten(1).mean(1)[:, None, None, None]
+    others_N1HW = luma_N1HW.mul_(luma_N111).add_(mean_N111 * mean_luma_N111)
+    images_NCHW.mul_(own_N111).add_(others_N1HW).clamp_(0, 1)
+
+
+@functools.lru_cache(maxsize=16)
+def _tap_matrices(side: int, radius: int, device: torch.device) -> Tensor:
+    """Return [taps, side * side]: for each tap of a filter the 0/1 matrix from input to output pixels, edges reflected.
+
+    A filter's matrix is its weights times these: the part that images share is made once.
+    """
+    taps_T1 = torch.arange(-radius, radius + 1)[:, None]
+    read_TS = (torch.arange(side) + taps_T1).abs()  # reflected at the first pixel ...
+    read_TS = (side - 1) - ((side - 1) - read_TS).abs()  # ... and at the last
+    return torch.nn.functional.one_hot(read_TS, side).to(torch.float32).flatten(1).to(device)

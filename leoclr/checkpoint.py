@@ -1,0 +1,148 @@
+"""What a checkpoint is: a folder that is there whole or not at all, and that says which stage it belongs to.
+
+    <root>/00000120/state.pt         tensors, numbers and strings only; read with weights_only=True
+    <root>/00000120/manifest.json    format, fingerprint, position, and the sha256 of every other file
+
+A folder is written under another name, flushed to disk and renamed: a reader sees all of it or nothing. A folder whose bytes
+do not match its manifest (torn, flipped, truncated) is passed over in favor of the one before it. A trained trunk
+leaves as safetensors, with what is needed to build it again in its header.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from leoclr import backbones
+
+FORMAT = 1
+KEEP = 2  # checkpoints kept of a running stage: the newest, and one before it in case the newest is damaged
+MANIFEST = "manifest.json"
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint cannot be used; the message names it and says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far a stage has come: `step` steps of epoch `epoch` are done; `total` counts steps over all epochs."""
+
+    epoch: int = 0
+    step: int = 0
+    total: int = 0
+
+
+def sha256_of(path: Path) -> str:
+    """Return the sha256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def seal(folder: Path, into: Path, **facts: Any) -> None:
+    """Write the manifest of `folder` (its files' sha256 and `facts`), flush all to disk, rename it to `into`."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    listing = {
+        path.relative_to(folder).as_posix(): {"sha256": sha256_of(path), "bytes": path.stat().st_size} for path in files
+    }
+    manifest = folder / MANIFEST
+    manifest.write_text(json.dumps({"format": FORMAT, **facts, "files": listing}, indent=1, sort_keys=True))
+    for path in (*files, manifest, folder):
+        _flush(path)
+    shutil.rmtree(into, ignore_errors=True)
+    folder.rename(into)
+    _flush(into.parent)
+
+
+def sealed(folder: Path, *, fingerprint: str) -> bool:
+    """Return whether `folder` is whole: its manifest is there and every file has the bytes it names.
+
+    Raises: CheckpointError when it is whole but belongs to another fingerprint or format.
+    """
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+        files = manifest["files"]
+        whole = all(sha256_of(folder / name) == facts["sha256"] for name, facts in files.items())
+    except (OSError, ValueError, KeyError, TypeError):  # torn or missing: the same as not there
+        return False
+    if whole and (manifest.get("fingerprint"), manifest.get("format")) != (fingerprint, FORMAT):
+        raise CheckpointError(
+            f"{folder} belongs to fingerprint {manifest.get('fingerprint')} in format {manifest.get('format')}; "
+            f"this stage has {fingerprint} in format {FORMAT}"
+        )
+    return whole
+
+
+def save(root: Path, state: Mapping[str, Any], position: Position, *, fingerprint: str) -> Path:
+    """Write a checkpoint below `root`, drop all but the newest `KEEP`, and return its folder."""
+    folder, draft = root / f"{position.total:08d}", root / f".draft-{os.getpid()}"
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    torch.save(dict(state), draft / "state.pt")
+    seal(draft, folder, fingerprint=fingerprint, position=[position.epoch, position.step, position.total])
+    for old in list(_folders(root))[KEEP:]:
+        shutil.rmtree(old, ignore_errors=True)
+    return folder
+
+
+def latest(root: Path, *, fingerprint: str) -> tuple[Path, Position] | None:
+    """Return the newest whole checkpoint below `root` and its position, or None.
+
+    Raises: CheckpointError when it belongs to another fingerprint.
+    """
+    for folder in _folders(root):
+        if sealed(folder, fingerprint=fingerprint):
+            return folder, Position(*json.loads((folder / MANIFEST).read_text())["position"])
+    return None
+
+
+def load(folder: Path, *, device: torch.device) -> dict[str, Any]:
+    """Return the state in `folder`; nothing in the file is executed."""
+    state: dict[str, Any] = torch.load(folder / "state.pt", map_location=device, weights_only=True)
+    return state
+
+
+def save_backbone(path: Path, backbone: nn.Module, *, name: str, width: int, stem: str) -> None:
+    """Write the trunk's weights as safetensors; its architecture goes into the header."""
+    header = {"format": "pt", "leoclr_format": str(FORMAT), "backbone": name, "width": str(width), "stem": stem}
+    save_file({key: value.contiguous() for key, value in backbone.state_dict().items()}, path, metadata=header)
+
+
+def load_backbone(path: Path) -> backbones.Backbone:
+    """Return the trunk that `save_backbone` wrote, on the CPU.
+
+    Raises: CheckpointError when the file does not say what it is or its tensors do not fit.
+    """
+    with safe_open(path, framework="pt") as file:
+        header = file.metadata() or {}
+    try:
+        trunk = backbones.build(header["backbone"], width=int(header["width"]), stem=header["stem"])
+        trunk.load_state_dict(load_file(path))
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{path} is not a backbone written by leoclr-ops: {error}") from error
+    return trunk
+
+
+def _folders(root: Path) -> Iterator[Path]:
+    """Yield the finished checkpoint folders below `root`, newest first."""
+    if root.is_dir():
+        yield from sorted((p for p in root.iterdir() if p.name.isdigit()), key=lambda p: int(p.name), reverse=True)
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

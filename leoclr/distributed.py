@@ -1,0 +1,86 @@
+"""What several workers do together. Without a process group there is one worker, and all of this is the identity.
+
+N rows of one worker, B rows of all workers in rank order (B = N x world size; each worker has the same N).
+"""
+
+from __future__ import annotations
+
+from inspect import signature
+
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+
+
+def rank() -> int:
+    """Return this worker's number, 0 without a process group."""
+    return dist.get_rank() if _is_up() else 0
+
+
+def world_size() -> int:
+    """Return the number of workers, 1 without a process group."""
+    return dist.get_world_size() if _is_up() else 1
+
+
+@torch.no_grad()
+def gather(rows_N: Tensor) -> Tensor:
+    """Return the rows of all workers [B, ...] in rank order, without gradient; every worker must call it."""
+    if world_size() == 1:
+        return rows_N.detach()
+    parts = [torch.empty_like(rows_N, memory_format=torch.contiguous_format) for _ in range(world_size())]
+    dist.all_gather(parts, rows_N.contiguous())
+    return torch.cat(parts)
+
+
+def shuffle(rows_N: Tensor, *, seed: int) -> tuple[Tensor, Tensor]:
+    """Return a random share [N, ...] of all workers' rows, and the order [B] that `unshuffle` needs.
+
+    Row i of worker r is row `order[r * N + i]` of the gathered batch. Equal seeds give equal orders on every worker.
+    Source: "Shuffling BN" of He et al. 2020, arXiv:1911.05722, section 3.3.
+    """
+    workers, this = world_size(), rank()
+    if workers == 1:
+        return rows_N, torch.arange(len(rows_N))
+    # facebookresearch/moco draws from rank 0's running generator and broadcasts. An order drawn from a counter is the
+    # same everywhere without a message, and the same again when a stopped run continues.
+    order_B = torch.randperm(len(rows_N) * workers, generator=torch.Generator().manual_seed(seed))
+    return gather(rows_N)[order_B.chunk(workers)[this].to(rows_N.device)], order_B
+
+
+def unshuffle(rows_N: Tensor, order_B: Tensor) -> Tensor:
+    """Return this worker's own rows, in its own order, after `shuffle` spread them; without gradient."""
+    workers, this = world_size(), rank()
+    if workers == 1:
+        return rows_N
+    return gather(rows_N)[order_B.argsort().chunk(workers)[this].to(rows_N.device)]
+
+
+def wrap(module: nn.Module, device: torch.device) -> nn.Module:
+    """Return `module` ready to train on all workers: gradients are averaged; all start from worker 0's state.
+
+    The module itself comes back without a process group, or when it has no parameter that needs a gradient. It must
+    already be on `device`. Buffers are made equal once, here: queues stay equal because all push the same keys, and
+    batch-norm statistics stay each worker's own (worker 0's are saved, which is what broadcasting at each step keeps).
+    """
+    if not _is_up() or not any(parameter.requires_grad for parameter in module.parameters()):
+        return module
+    for buffer in module.buffers():
+        dist.broadcast(buffer, src=0)
+    device_ids = [device] if device.type == "cuda" else None
+    if "forward_sync_buffers" in signature(DistributedDataParallel).parameters:
+        return DistributedDataParallel(module, device_ids=device_ids, forward_sync_buffers=False)
+    # torch 2.11 knows the older name only; newer ones warn about it.
+    return DistributedDataParallel(module, device_ids=device_ids, broadcast_buffers=False)
+
+
+def unwrap(module: nn.Module) -> nn.Module:
+    """Return the module that `wrap` was given."""
+    if isinstance(module, DistributedDataParallel):
+        inner: nn.Module = module.module
+        return inner
+    return module
+
+
+def _is_up() -> bool:
+    return dist.is_available() and dist.is_initialized()

@@ -1,0 +1,71 @@
+"""Run a model over a split without training it: features of a backbone, scores of a classifier."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from leoclr.augment.loader import center
+from leoclr.augment.views import TestView
+from leoclr.data.contract import DataSet
+
+
+def extract(
+    model: nn.Module, data: DataSet, split: str, *, view: TestView, device: torch.device, batch: int = 256
+) -> Tensor:
+    """Return what `model` gives for each image of `split`, in their order: [N, F] on `device`, without gradient.
+
+    The model runs in evaluation mode and is handed back in the modes that it came in. `batch` moves numbers only by the rounding of
+    the device's kernels.
+    """
+    images = data.splits[split].images
+    rows: list[Tensor] = []
+    with evaluating(model), torch.no_grad():
+        for start in range(0, len(images), batch):
+            indices = np.arange(start, min(start + batch, len(images)), dtype=np.int64)
+            rows.append(model(center(images, indices, view, mean=data.mean, std=data.std, device=device)))
+    return torch.cat(rows)
+
+
+def labels(data: DataSet, split: str, device: torch.device) -> Tensor:
+    """Return the classes of `split`, int64 [N] on `device`."""
+    return torch.from_numpy(np.ascontiguousarray(data.splits[split].labels)).to(device)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put `model` in evaluation mode inside the block; each module has its own mode again after it."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Draw torch's random numbers from `seed` inside the block, and leave its generators as they were.
+
+    For what has no generator argument: initial weights, torchvision's samplers of anchors and regions. Nothing then hangs on
+    a generator that has been running, so a continued run draws what the undisturbed one drew.
+    """
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
+
+
+def digest(module: nn.Module) -> str:
+    """Return the sha256 (hex) of all parameters and buffers with their names."""
+    total = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        total.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()

@@ -1,0 +1,41 @@
+"""What sits on a backbone: projection heads while pre-training, a linear classifier afterwards.
+
+N images of one worker's batch, F feature values, D embedding values, C channels, H x W pixels.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+Projection = Literal["mlp", "linear"]
+"""mlp: MoCo-v2's two layers, the hidden one as wide as the features; linear: MoCo-v1's one layer."""
+
+
+def projection(feature_dim: int, dim: int, *, kind: Projection) -> nn.Sequential:
+    """Return the head that maps features [N, F] to embeddings [N, D], D = `dim`, not yet of unit length.
+
+    Weights are drawn by torch's default for linear layers, as in facebookresearch/moco.
+    Source: Chen et al. 2020, arXiv:2003.04297, section 3: Linear(2048, 2048) - ReLU - Linear(2048, 128) on ResNet-50.
+    """
+    if kind == "linear":
+        return nn.Sequential(nn.Linear(feature_dim, dim))
+    return nn.Sequential(nn.Linear(feature_dim, feature_dim), nn.ReLU(inplace=True), nn.Linear(feature_dim, dim))
+
+
+def linear_head(feature_dim: int, classes: int) -> nn.Linear:
+    """Return a linear classifier with weights from N(0, 0.01) and zero bias.
+
+    Source: https://github.com/facebookresearch/moco/blob/4397a04ed63a95c4a157f017a71883944003b615/main_lincls.py
+    """
+    head = nn.Linear(feature_dim, classes)
+    nn.init.normal_(head.weight, mean=0.0, std=0.01)
+    nn.init.zeros_(head.bias)
+    return head
+
+
+def embed(backbone: nn.Module, head: nn.Module, images_NCHW: Tensor) -> Tensor:
+    """Return the embeddings [N, D] of images, each row of unit length."""
+    return functional.normalize(head(backbone(images_NCHW)), dim=1)

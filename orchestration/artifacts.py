@@ -1,0 +1,104 @@
+"""Artifacts of finished stages: where they are, whether they are still what was uploaded.
+
+A result carries a manifest with the sha256 of its files, and the run carries the sha256 of the manifest.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from orchestration import records
+from orchestration.errors import StoreError
+from orchestration.records import RawRun
+from orchestration.storage import MANIFEST, Digests, Home, inside, problem_of, read_manifest, sha256
+
+
+class Artifacts:
+    """The artifacts of one experiment, in a folder of this machine or behind a server."""
+
+    def __init__(self, home: Home, *, root: str, download: Callable[[str, str, Path], Path]) -> None:
+        """`root` is the experiment's artifact location; `download(run id, file, folder)` brings a file into a folder."""
+        self._home, self._download = home, download
+        self._root = local(root)
+
+    def problems(self, finished: Iterable[RawRun]) -> dict[str, str]:
+        """Return what is wrong by run id; runs whose artifacts are sound, or remote and thus checked by `fetch`, are left out.
+
+        Each file is hashed once, and again only if its size or time of change moved.
+        """
+        digests = Digests(self._home.path / "verified.json")
+        found = {raw.run_id: problem for raw in finished if (problem := self._problem(raw, digests.of))}
+        digests.save()
+        return found
+
+    def fetch(self, raw: RawRun, file: str) -> Path:
+        """Return a path on this machine of a file of a finished stage, checked by sha256.
+
+        Raises:
+            StoreError: the run has no such file, or the file is missing or damaged.
+        """
+        place = f"run {raw.run_id}"
+        if (digest := raw.tags.get(records.MANIFEST_SHA256)) is None:
+            raise StoreError("it has no result: it did not finish", place=place)
+        digests = read_manifest(self._checked(raw, MANIFEST, digest))
+        if file not in digests:
+            raise StoreError(
+                f"its result has no file `{file}`", place=place, hint=f"it has: {', '.join(sorted(digests))}"
+            )
+        return self._checked(raw, file, digests[file])
+
+    def _problem(self, raw: RawRun, digest_of: Callable[[Path], str]) -> str:
+        if (digest := raw.tags.get(records.MANIFEST_SHA256)) is None:
+            return "without a manifest"
+        try:
+            if (folder := self._folder(raw)) is None:
+                return ""
+            torn = problem_of(folder, {MANIFEST: digest}, digest_of)
+            return torn or problem_of(folder, read_manifest(folder / MANIFEST), digest_of)
+        except StoreError as error:  # one odd run must not hide the others
+            return error.fact
+
+    def _folder(self, raw: RawRun) -> Path | None:
+        """Return the folder of a run's artifacts on this machine, None where a server keeps them.
+
+        Raises:
+            StoreError: it is not inside the experiment's folder; a store that says so would have us read any file.
+        """
+        folder = local(raw.artifact_uri)
+        if folder is not None and (self._root is None or not folder.resolve().is_relative_to(self._root.resolve())):
+            raise StoreError("outside the store's folder", place=f"run {raw.run_id}")
+        return folder
+
+    def _checked(self, raw: RawRun, file: str, digest: str) -> Path:
+        """Return the path of an artifact with this sha256, downloaded if it is remote and not here yet."""
+        folder = self._folder(raw)
+        path = inside(folder, file) if folder else self._home.cached(digest, file)
+        if folder is None and not (path.is_file() and sha256(path) == digest):
+            self._bring(raw.run_id, file, path)
+        if problem := problem_of(path.parent, {path.name: digest}):
+            hint = "submit its pipeline again: the stage will rerun"
+            raise StoreError(f"an artifact is {problem}", place=f"run {raw.run_id}", hint=hint)
+        return path
+
+    def _bring(self, run_id: str, file: str, into: Path) -> None:
+        """Download an artifact; it appears under its name only when it is whole."""
+        into.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=into.parent) as folder:
+            os.replace(self._download(run_id, file, Path(folder)), into)
+
+
+def local(uri: str) -> Path | None:
+    """Return the folder that a `file:` URI or a plain path means, None for a remote one.
+
+    >>> local("file:///home/ann/my%20runs"), local("s3://bucket/runs")
+    (PosixPath('/home/ann/my runs'), None)
+    """
+    parts = urlsplit(uri)
+    if parts.scheme not in ("", "file") or parts.netloc not in ("", "localhost"):
+        return None
+    return Path(url2pathname(parts.path)) if parts.scheme else Path(uri)

@@ -1,0 +1,240 @@
+"""What is going on: the status of submissions and the logs of their stages.
+
+The store is reconciled before it is believed: a submission whose process is gone is stopped, whatever MLflow says.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from orchestration import records
+from orchestration.errors import NotFound, StoreError
+from orchestration.reconcile import reconcile
+from orchestration.records import StageRun, Submission
+from orchestration.storage import Home
+from orchestration.tracking import Store
+
+Word = Literal["running", "done", "reused", "failed", "stopped"]
+WORDS: dict[str, Word] = {"RUNNING": "running", "FINISHED": "done", "FAILED": "failed", "KILLED": "stopped"}
+
+LOG = "log.txt"  # of a stage: in its folder while it runs, among its artifacts when it is done
+TAIL_BYTES = 1 << 16  # of a journal: hundreds of lines, of which the last with progress counts
+POLL_S = 0.5  # between two looks at a log that is followed
+
+
+@dataclass(frozen=True, slots=True)
+class StageLook:
+    """One stage of one arm; `fraction` is in [0, 1]."""
+
+    run_id: str
+    name: str
+    kind: str
+    arm: str
+    state: Word
+    fraction: float
+    epoch: int
+    epochs: int
+    seconds: float  # of all attempts together
+    metrics: dict[str, float]
+    reason: str  # why it failed or stopped
+
+
+@dataclass(frozen=True, slots=True)
+class SubmissionLook:
+    """One submission; stages that it has not begun are not in `stages`."""
+
+    run_id: str
+    pipeline: str
+    title: str
+    state: Word
+    started_ms: int  # Unix time
+    seconds: float  # since it was last continued
+    host: str
+    stages: tuple[StageLook, ...]
+
+
+def status(store: Store, home: Home, reference: str | None = None) -> list[SubmissionLook]:
+    """Return all submissions, the newest first, or the one that `reference` (a run of it, or its own) names.
+
+    Raises: NotFound when there is no such run.
+    """
+    reconcile(store)
+    submissions = store.submissions()
+    if reference is not None:
+        submissions = [find(store, reference, submissions)[0]]
+    runs = store.stage_runs(sorted({run for submission in submissions for run in run_ids(submission)}))
+    return [_look(submission, runs, home, now_ms=time.time() * 1000) for submission in submissions]
+
+
+def to_json(look: SubmissionLook) -> dict[str, object]:
+    """Return `look` as JSON takes it; a number that is not finite becomes null."""
+    fields = asdict(look)
+    for stage in fields["stages"]:
+        stage["metrics"] = {key: value if math.isfinite(value) else None for key, value in stage["metrics"].items()}
+    return fields
+
+
+def find(store: Store, reference: str, submissions: Sequence[Submission]) -> tuple[Submission, str | None]:
+    """Return the submission that `reference` means, and the run of a stage of it if it means that.
+
+    Raises: NotFound when there is no such run.
+    """
+    run_id = store.find(reference)
+    for submission in submissions:
+        if submission.run_id == run_id:
+            return submission, None
+    for submission in submissions:
+        if run_id in run_ids(submission):
+            return submission, run_id
+    raise NotFound("no submission has such a run", place=f"run {run_id}", hint="`leoclr-ops status` lists them")
+
+
+def run_ids(submission: Submission) -> list[str]:
+    """Return the runs of a submission's stages, each once, in the order of its arms."""
+    return list(dict.fromkeys(run for stages in submission.arms.values() for run in stages.values()))
+
+
+def progress_of(journal: Path) -> tuple[int, int, float]:
+    """Return (epoch, epochs, fraction) of the last whole line of a journal that has them; zeros where none has."""
+    try:
+        with journal.open("rb") as file:
+            start = file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
+            # Behind the last newline a line is being written; before the first one the reading began inside a line.
+            lines = file.read().split(b"\n")[1 if start else 0 : -1]
+    except FileNotFoundError:
+        return 0, 0, 0.0
+    for line in reversed(lines):
+        if b'"p":' in line:
+            epoch, epochs, fraction = json.loads(line)["p"]
+            return int(epoch), int(epochs), float(fraction)
+    return 0, 0, 0.0
+
+
+def logs(store: Store, home: Home, reference: str, *, lines: int | None = None, follow: bool = False) -> Iterator[str]:
+    """Yield the last `lines` lines (all: None) of a stage's log, or of each running or failed stage of a submission.
+
+    `follow` goes on until what is followed ends. Lines of a submission begin with the stage that wrote them.
+
+    Raises: NotFound when there is no such run, or it has no log.
+    """
+    reconcile(store)
+    submission, stage = find(store, reference, store.submissions())
+    if stage is None:
+        yield from _logs_of_submission(store, home, submission, lines=lines, follow=follow)
+        return
+    run = _stage_run(store, stage)
+    tail = _Tail(_log(store, home, run))
+    yield from tail.last(lines, whole=run.status == "RUNNING")
+    while follow and _stage_run(store, stage).status == "RUNNING":
+        time.sleep(POLL_S)
+        yield from tail.more()
+        reconcile(store)
+    yield from tail.more(whole=False)
+
+
+def _stage_run(store: Store, run_id: str) -> StageRun:
+    return store.stage_runs([run_id])[run_id]
+
+
+def _look(submission: Submission, runs: Mapping[str, StageRun], home: Home, *, now_ms: float) -> SubmissionLook:
+    found = (runs[run_id] for run_id in run_ids(submission) if run_id in runs)
+    return SubmissionLook(
+        run_id=submission.run_id,
+        pipeline=submission.pipeline,
+        title=submission.title,
+        state=WORDS[submission.status],
+        started_ms=submission.started_ms,
+        seconds=((submission.ended_ms or now_ms) - submission.attempt_ms) / 1000,
+        host=submission.host,
+        stages=tuple(_look_at_stage(run, submission.run_id, home, now_ms=now_ms) for run in found),
+    )
+
+
+def _look_at_stage(run: StageRun, submission: str, home: Home, *, now_ms: float) -> StageLook:
+    epoch, epochs, fraction = 0, 0, float(run.status == "FINISHED")
+    if run.status != "FINISHED":
+        epoch, epochs, fraction = progress_of(home.stage(run.tags[records.FINGERPRINT]) / "journal.jsonl")
+    reused = run.status == "FINISHED" and run.parent != submission
+    return StageLook(
+        run_id=run.run_id,
+        name=run.stage,
+        kind=run.kind,
+        arm=run.arm,
+        state="reused" if reused else WORDS[run.status],
+        fraction=fraction,
+        epoch=epoch,
+        epochs=epochs,
+        seconds=_seconds(run, now_ms=now_ms),
+        metrics=run.metrics,
+        reason=run.tags.get(records.REASON, "") if run.status in ("FAILED", "KILLED") else "",
+    )
+
+
+def _seconds(run: StageRun, *, now_ms: float) -> float:
+    if run.status != "RUNNING" and records.SECONDS in run.tags:
+        return float(run.tags[records.SECONDS])
+    since_ms = float(run.tags.get(records.ATTEMPT_MS, run.started_ms))
+    return float(run.tags.get(records.EARLIER_S, 0)) + ((run.ended_ms or now_ms) - since_ms) / 1000
+
+
+def _log(store: Store, home: Home, run: StageRun) -> Path:
+    """Return the log of a stage: the file in its folder, or the artifact where the folder is another machine's."""
+    path = home.stage(run.tags[records.FINGERPRINT]) / LOG
+    if path.exists() or run.status == "RUNNING":
+        return path
+    try:
+        return store.fetch(run.run_id, LOG)
+    except StoreError as error:
+        raise NotFound("it left no log", place=f"run {run.run_id}", hint=str(error)) from error
+
+
+def _logs_of_submission(
+    store: Store, home: Home, submission: Submission, *, lines: int | None, follow: bool
+) -> Iterator[str]:
+    tails: dict[str, _Tail] = {}
+    while True:
+        over = not follow or submission.status != "RUNNING"
+        for run in store.stage_runs(run_ids(submission)).values():
+            if run.run_id not in tails and run.status in ("RUNNING", "FAILED"):
+                tails[run.run_id] = _Tail(_log(store, home, run), prefix=f"{run.stage} {run.arm}".rstrip() + " | ")
+                yield from tails[run.run_id].last(lines, whole=run.status == "RUNNING")
+        for tail in tails.values():
+            yield from tail.more(whole=not over)
+        if over:
+            break
+        time.sleep(POLL_S)
+        reconcile(store)
+        submission = find(store, submission.run_id, store.submissions())[0]
+    if not tails:
+        hint = f"`leoclr-ops status {submission.run_id[:8]}` lists its stages: name one"
+        raise NotFound("none of its stages is running or failed", place=f"run {submission.run_id}", hint=hint)
+
+
+class _Tail:
+    """Reads whole lines of a file that grows, and may not be there yet."""
+
+    def __init__(self, path: Path, prefix: str = "") -> None:
+        self._path, self._prefix, self._offset = path, prefix, 0
+
+    def last(self, lines: int | None, *, whole: bool) -> Iterable[str]:
+        return deque(self.more(whole=whole), maxlen=lines)
+
+    def more(self, *, whole: bool = True) -> Iterator[str]:
+        """Yield the lines that are new; half a line, which is still being written, only where `whole` is off."""
+        if not self._path.exists():
+            return
+        with self._path.open("rb") as file:
+            file.seek(self._offset)
+            for line in file:
+                if whole and not line.endswith(b"\n"):
+                    return
+                self._offset += len(line)
+                yield self._prefix + line.decode(errors="replace").rstrip("\r\n")

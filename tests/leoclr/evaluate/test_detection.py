@@ -1,0 +1,156 @@
+"""Detection learns, ends after its iterations, and continues bit for bit from any step."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from leoclr import backbones
+from leoclr.data.contract import Boxes, DataSet, Split, Stack
+from leoclr.evaluate.detection import Detection, DetectionSettings
+from leoclr.evaluate.detector import DetectorSettings
+
+CPU = torch.device("cpu")
+SMALL: dict[str, Any] = {
+    "detector": DetectorSettings(
+        anchor_sizes=(8, 12), anchor_ratios=(1.0,), anchors=16, proposals=(30, 10), regions=8, pool=4
+    ),
+    "iterations": 8,
+    "batch": 4,
+    "warmup": 3,
+    "milestones": (6,),
+    "train_sides": (28, 32, 36),
+    "test_side": 32,
+    "precise_bn_steps": 3,
+}
+
+
+def squares(count: int, seed: int) -> Split:
+    """Scenes of 32 x 32 pixels with one bright (class 1) or striped (class 2) square."""
+    rng = np.random.default_rng(seed)
+    images, scenes = rng.integers(0, 40, (count, 32, 32, 3), dtype=np.uint8), []
+    for image in images:
+        side, label = int(rng.integers(8, 14)), int(rng.integers(1, 3))
+        x, y = rng.integers(0, 32 - side, 2)
+        image[y : y + side : label, x : x + side] = 255
+        box = np.array([[x, y, x + side, y + side]], np.float32)
+        scenes.append(Boxes(box, np.array([label]), np.zeros(1, bool)))
+    return Split(Stack(images), np.empty(0, np.int64), scenes)
+
+
+@pytest.fixture(scope="module")
+def data() -> DataSet:
+    splits = {"train": squares(14, 0), "test": squares(8, 1)}
+    return DataSet("squares", ("bright", "striped"), splits, (0.2,) * 3, (0.3,) * 3)
+
+
+def detection(data: DataSet, **settings: Any) -> Detection:
+    torch.manual_seed(0)
+    backbone = backbones.build("resnet18", width=4, stem="stride2")
+    return Detection(backbone, data, settings=DetectionSettings(**SMALL | settings), seed=1, device=CPU)
+
+
+def train(work: Detection, start: int = 0, stop: int = 10_000) -> list[float]:
+    losses = []
+    position = 0
+    for epoch in range(work.epochs):
+        steps = work.steps(epoch)
+        if start < position + steps:
+            work.start_epoch(epoch, max(start - position, 0))
+        for step in range(position, position + steps):
+            if start <= step < stop:
+                losses.append(float(work.train_step()["loss"]))
+        position += steps
+    return losses
+
+
+def saved(state: dict[str, Any]) -> dict[str, Any]:
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    buffer.seek(0)
+    loaded: dict[str, Any] = torch.load(buffer, weights_only=True)
+    return loaded
+
+
+def test_epochs_are_passes_over_the_scenes_and_end_at_the_iterations(data: DataSet) -> None:
+    work = detection(data)  # 14 scenes, batches of 4
+    assert [work.steps(epoch) for epoch in range(work.epochs)] == [3, 3, 2]
+
+
+def test_a_continued_run_is_the_undisturbed_one_whatever_the_generator_did(data: DataSet) -> None:
+    whole = detection(data)
+    losses = train(whole)
+    assert len(losses) == 8
+    first = detection(data)
+    head = train(first, stop=4)
+    second = detection(data)
+    second.load(saved(first.state()))
+    torch.rand(100)  # another process has another global generator
+    assert head + train(second, start=4) == losses
+    ours, theirs = second.state()["detector"], whole.state()["detector"]
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert second.finish() == whole.finish()
+
+
+def test_training_leaves_the_global_generator_alone(data: DataSet) -> None:
+    torch.manual_seed(3)
+    undisturbed = torch.rand(4)
+    work = detection(data)
+    torch.manual_seed(3)
+    train(work, stop=2)
+    assert torch.equal(torch.rand(4), undisturbed)
+
+
+def test_it_learns_to_find_squares(data: DataSet) -> None:
+    work = detection(data, iterations=90, lr=0.05, warmup=5, milestones=(70,), train_sides=(32,))
+    losses = train(work)
+    assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:10])
+    scores = work.finish()
+    assert set(scores) == {"ap", "ap50", "ap75"}
+    untrained = detection(data).finish()
+    assert scores["ap50"] > untrained["ap50"] + 15
+
+
+def test_batch_norm_is_measured_over_batches_after_training(data: DataSet) -> None:
+    work = detection(data)
+    norm = next(module for module in work._detector.modules() if isinstance(module, nn.BatchNorm2d))
+    means: list[torch.Tensor] = []
+    norm.register_forward_hook(
+        lambda _, inputs, __: means.append(inputs[0].mean(dim=(0, 2, 3))) if norm.training else None
+    )
+    weights = {name: value.clone() for name, value in work._detector.named_parameters()}
+    work._measure_batch_norm()
+    assert len(means) == 3
+    torch.testing.assert_close(norm.running_mean, torch.stack(means).mean(0))
+    assert norm.momentum == 0.1
+    assert all(torch.equal(value, weights[name]) for name, value in work._detector.named_parameters())
+
+
+def test_batch_norm_has_its_own_weight_decay_and_biases_the_common_one(data: DataSet) -> None:
+    work = detection(data, weight_decay=0.5)
+    others, norms = work._optimizer.param_groups
+    assert (others["weight_decay"], norms["weight_decay"]) == (0.5, 0.0)
+    modules = [m for m in work._detector.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert {id(p) for p in norms["params"]} == {id(p) for m in modules for p in (m.weight, m.bias)}
+    assert len(others["params"]) + len(norms["params"]) == len(list(work._detector.parameters()))
+
+
+def test_the_rate_warms_up_and_falls_by_tenths() -> None:
+    recipe = DetectionSettings()
+    rates = [recipe.rate(step) for step in (0, 50, 100, 17_999, 18_000, 22_000)]
+    assert rates == pytest.approx([2e-5, 0.01001, 0.02, 0.02, 0.002, 0.0002])
+    assert recipe.train_sides == (480, 512, 544, 576, 608, 640, 672, 704, 736, 768, 800)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("iterations", 0), ("warmup", -1), ("flip_p", 1.1), ("train_sides", ()), ("milestones", (5, 5)), ("max_side", 0)],
+)
+def test_settings_name_the_field_that_is_wrong(field: str, value: object) -> None:
+    with pytest.raises(ValueError, match=f"^{field}: "):
+        DetectionSettings(**{field: value})  # type: ignore[arg-type]  # wrong on purpose

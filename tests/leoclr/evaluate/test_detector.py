@@ -1,0 +1,80 @@
+"""The detector is made of the backbone's own layers, in the shape of R50-C4."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torchvision.ops import roi_align
+
+from leoclr import backbones
+from leoclr.evaluate.detector import Detector, DetectorSettings
+
+SETTINGS = DetectorSettings(anchor_sizes=(8, 16), anchor_ratios=(1.0,), pool=4, score_min=0.0, proposals=(20, 10))
+
+
+def detector() -> tuple[backbones.Backbone, Detector]:
+    torch.manual_seed(0)
+    backbone = backbones.build("resnet18", width=4, stem="stride2")
+    return backbone, Detector(backbone, 3, settings=SETTINGS)
+
+
+def test_every_parameter_of_the_backbone_is_trained_in_place() -> None:
+    backbone, net = detector()
+    images = [torch.rand(3, 32, 32), torch.rand(3, 24, 40)]
+    targets = [
+        {"boxes": torch.tensor([[4.0, 4.0, 14.0, 16.0]]), "labels": torch.tensor([1])},
+        {"boxes": torch.empty(0, 4), "labels": torch.empty(0, dtype=torch.int64)},  # a scene may be empty
+    ]
+    losses = net(images, targets)
+    assert set(losses) == {"loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg"}
+    torch.stack(list(losses.values())).sum().backward()
+    missing = [name for name, parameter in backbone.named_parameters() if parameter.grad is None]
+    assert missing == []
+    assert {id(p) for p in backbone.parameters()} < {id(p) for p in net.parameters()}
+
+
+def test_regions_go_through_layer4_an_extra_norm_and_a_mean() -> None:
+    backbone, net = detector()
+    net.eval()
+    image_NCHW = torch.rand(1, 3, 32, 32)
+    maps = backbone.layer3(backbone.layer2(backbone.layer1(backbone.relu(backbone.bn1(backbone.conv1(image_NCHW))))))
+    assert maps.shape[-1] == 32 // backbone.reduction
+    box = torch.tensor([[3.0, 5.0, 20.0, 30.0]])
+    cut = roi_align(maps, [box], (4, 4), spatial_scale=1 / backbone.reduction, aligned=True)
+    norm = net.regions.box_head.norm
+    assert isinstance(norm, nn.BatchNorm2d)
+    nn.init.constant_(norm.weight, 3.0)
+    pooled = net.regions.box_roi_pool({"layer3": net.trunk(image_NCHW)}, [box], [(32, 32)])
+    expected = norm(backbone.layer4(cut)).mean(dim=(2, 3))
+    torch.testing.assert_close(net.regions.box_head(pooled), expected)
+
+
+def test_detections_lie_in_their_image_and_fall_in_score() -> None:
+    _, net = detector()
+    net.eval()
+    with torch.no_grad():
+        small, wide = net.detect([torch.rand(3, 32, 32), torch.rand(3, 24, 40)])
+    for found, (height, width) in ((small, (32, 32)), (wide, (24, 40))):
+        assert 0 < len(found["boxes"]) <= SETTINGS.detections
+        assert (found["boxes"] >= 0).all()
+        assert (found["boxes"] <= torch.tensor([width, height, width, height])).all()
+        assert (found["scores"].diff() <= 0).all()
+        assert set(found["labels"].tolist()) <= {1, 2, 3}
+
+
+def test_new_layers_start_with_detectron2s_spread() -> None:
+    torch.manual_seed(0)
+    net = Detector(backbones.build("resnet18", width=64), 80, settings=DetectorSettings())
+    predictor = net.regions.box_predictor
+    assert predictor.cls_score.weight.std().item() == pytest.approx(0.01, rel=0.05)
+    assert predictor.bbox_pred.weight.std().item() == pytest.approx(0.001, rel=0.05)
+    assert predictor.cls_score.out_features == 81
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("pool", 0), ("anchor_sizes", ()), ("proposals", (0, 5)), ("nms", 1.5), ("score_min", -0.1)]
+)
+def test_settings_name_the_field_that_is_wrong(field: str, value: object) -> None:
+    with pytest.raises(ValueError, match=f"^{field}: "):
+        DetectorSettings(**{field: value})  # type: ignore[arg-type]  # wrong on purpose

@@ -1,0 +1,65 @@
+import pytest
+import torch
+from torch import nn
+from torchvision.models import resnet
+
+from leoclr.backbones import BACKBONES, build
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_torchvision_weights_load_and_give_equal_features(name: str) -> None:
+    torch.manual_seed(0)
+    theirs = getattr(resnet, name)(weights=None)
+    theirs.fc = nn.Identity()
+    ours = build(name)
+    ours.load_state_dict(theirs.state_dict(), strict=True)
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    images_NCHW = torch.randn(2, 3, 64, 64)
+    for mode in (True, False):
+        ours.train(mode)
+        theirs.train(mode)
+        torch.testing.assert_close(ours(images_NCHW), theirs(images_NCHW), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("stem", ["imagenet", "cifar", "stride2"])
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_says_its_sizes(name: str, stem: str) -> None:
+    backbone = build(name, width=4, stem=stem)
+    maps_NCHW, images_NCHW = torch.randn(2, 3, 64, 64), torch.randn(2, 3, 64, 64)
+    sides = []
+    for stage in backbone.stages().values():
+        maps_NCHW = stage(maps_NCHW)
+        sides.append(maps_NCHW.shape[2])
+    assert sides[3] == 64 // backbone.reduction
+    assert backbone(images_NCHW).shape == (2, backbone.feature_dim)
+    assert backbone.layer_channels[-1] == backbone.feature_dim == maps_NCHW.shape[1]
+
+
+def test_stages_are_the_forward_pass_taken_apart() -> None:
+    backbone = build("resnet18", width=4, stem="stride2").eval()
+    maps_NCHW = images_NCHW = torch.randn(2, 3, 28, 28)
+    for stage in backbone.stages().values():
+        maps_NCHW = stage(maps_NCHW)
+    torch.testing.assert_close(backbone(images_NCHW), maps_NCHW.mean(dim=(2, 3)))
+    shared = {id(parameter) for stage in backbone.stages().values() for parameter in stage.parameters()}
+    assert shared == {id(parameter) for parameter in backbone.parameters()}
+
+
+def test_convolutions_start_as_hes() -> None:
+    torch.manual_seed(0)
+    backbone = build("resnet18")
+    weight = backbone.layer3[0].conv2.weight  # 256 channels of 3x3 out: std = sqrt(2 / (256 * 9))
+    assert weight.std().item() == pytest.approx((2 / (256 * 9)) ** 0.5, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "resnet19"}, "no backbone is called 'resnet19'"),
+        ({"name": "resnet18", "stem": "big"}, "no stem is called 'big'"),
+        ({"name": "resnet18", "width": 0}, "width: at least one channel"),
+    ],
+)
+def test_refuses_what_does_not_exist(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build(**arguments)

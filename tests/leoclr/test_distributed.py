@@ -1,0 +1,112 @@
+"""The test of several workers runs this file as a program, once per worker, on the gloo backend."""
+
+import os
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+
+from leoclr import distributed
+from leoclr.momentum import SlowEncoder
+from leoclr.queue import Queue
+
+WORKERS = 2
+CPU = torch.device("cpu")
+
+
+def test_everything_is_the_identity_without_a_process_group() -> None:
+    rows_N = torch.randn(5, 2)
+    shuffled_N, order_B = distributed.shuffle(rows_N, seed=1)
+    module = nn.Linear(2, 2)
+    assert (distributed.rank(), distributed.world_size()) == (0, 1)
+    torch.testing.assert_close([distributed.gather(rows_N), shuffled_N], [rows_N, rows_N], rtol=0, atol=0)
+    torch.testing.assert_close(distributed.unshuffle(shuffled_N, order_B), rows_N, rtol=0, atol=0)
+    assert distributed.wrap(module, CPU) is module
+    assert distributed.unwrap(module) is module
+
+
+def test_rows_and_training_state_on_two_workers(tmp_path: Path) -> None:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-W", "error::FutureWarning", __file__, str(rank), str(tmp_path / "meeting")],
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(WORKERS)
+    ]
+    errors = [worker.communicate(timeout=120)[1] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0] * WORKERS, "\n".join(errors)
+
+
+def check_rows(rank: int) -> None:
+    assert (distributed.rank(), distributed.world_size()) == (rank, WORKERS)
+    mine_N3 = torch.arange(12.0).view(4, 3) + 100 * rank
+    all_B3 = torch.cat([torch.arange(12.0).view(4, 3) + 100 * each for each in range(WORKERS)])
+    torch.testing.assert_close(distributed.gather(mine_N3.requires_grad_()), all_B3, rtol=0, atol=0)
+    assert not distributed.gather(mine_N3).requires_grad
+
+    crossed = set()
+    for seed in range(20):
+        shuffled_N3, order_B = distributed.shuffle(mine_N3, seed=seed)
+        assert sorted(order_B.tolist()) == list(range(8))
+        torch.testing.assert_close(shuffled_N3, all_B3[order_B[4 * rank : 4 * rank + 4]], rtol=0, atol=0)
+        restored_N3 = distributed.unshuffle(shuffled_N3, order_B)
+        torch.testing.assert_close(restored_N3, mine_N3.detach(), rtol=0, atol=0)
+        crossed.add(tuple(order_B.tolist()))
+    assert len(crossed) > 15  # of 20 seeds: the order does depend on the seed
+
+    images_NCHW = torch.randn(2, 3, 4, 4).to(memory_format=torch.channels_last)
+    gathered_BCHW = distributed.gather(images_NCHW)
+    torch.testing.assert_close(gathered_BCHW[2 * rank : 2 * rank + 2], images_NCHW, rtol=0, atol=0)
+
+
+def check_training(rank: int) -> None:
+    torch.manual_seed(rank)  # workers that start apart
+    backbone = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten())
+    module = nn.ModuleDict({"backbone": backbone, "head": nn.Linear(16, 5), "queue": Queue(7, 5)})
+    assert distributed.wrap(nn.Flatten(), CPU).__class__ is nn.Flatten  # nothing to train
+    wrapped = distributed.wrap(module, CPU)
+    assert isinstance(wrapped, DistributedDataParallel)
+    assert distributed.unwrap(wrapped) is module
+    assert_equal_everywhere(module.state_dict())
+
+    slow = SlowEncoder(module["backbone"], module["head"], momentum=0.5, shuffle_bn=True)
+    images = [torch.randn(3, 3, 4, 4, generator=torch.Generator().manual_seed(each)) for each in range(WORKERS)]
+    slow.update(module["backbone"], module["head"], step=4)
+    key_ND = slow(images[rank], view=1)
+    for _ in range(3):
+        module["queue"].push(distributed.gather(key_ND))
+    assert_equal_everywhere(module["queue"].state_dict())
+    torch.testing.assert_close(key_ND, keys_by_hand(slow, torch.cat(images), seed=4 * 2 + 1)[3 * rank : 3 * rank + 3])
+
+
+def keys_by_hand(slow: SlowEncoder, images_BCHW: Tensor, *, seed: int) -> Tensor:
+    """Encode the global batch in one process: share by share of the shuffled order, then put the rows back."""
+    order_B = torch.randperm(len(images_BCHW), generator=torch.Generator().manual_seed(seed))
+    shares = [slow.head(slow.backbone(images_BCHW[share])) for share in order_B.chunk(WORKERS)]
+    keys_BD = torch.empty(len(images_BCHW), 5)
+    keys_BD[order_B] = nn.functional.normalize(torch.cat(shares), dim=1)
+    return keys_BD
+
+
+def assert_equal_everywhere(state: dict[str, Tensor]) -> None:
+    for name, tensor in state.items():
+        first, *others = distributed.gather(tensor[None])
+        for other in others:
+            torch.testing.assert_close(other, first, rtol=0, atol=0, msg=f"{name} differs between workers")
+
+
+if __name__ == "__main__":
+    rank, meeting = int(sys.argv[1]), sys.argv[2]
+    patience = timedelta(seconds=60)  # for a worker whose peer failed
+    dist.init_process_group("gloo", f"file://{meeting}", patience, rank=rank, world_size=WORKERS)
+    check_rows(rank)
+    check_training(rank)
+    dist.destroy_process_group()

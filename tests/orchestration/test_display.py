@@ -1,0 +1,62 @@
+import io
+import os
+import pty
+
+import pytest
+
+from orchestration import display as displays
+from orchestration.display import Plain, display
+from orchestration.progress import Snapshot, StageView
+
+
+def snapshot(fraction: float) -> Snapshot:
+    stage = StageView("pretrain", "pretrain", ("leoclr",), "running", "1a2b3c4d", fraction=fraction)
+    return Snapshot("quickstart", "9f8e7d6c", 0.0, (stage,))
+
+
+def test_a_pipe_gets_plain_lines_and_progress_every_ten_seconds() -> None:
+    now, stream = [0.0], io.StringIO()
+    show = Plain(stream, clock=lambda: now[0])
+    for second in range(26):
+        now[0] = float(second)
+        show(snapshot(second / 26))
+    lines = stream.getvalue().splitlines()
+    assert [line[:6] for line in lines] == ["[0:00]", "[0:10]", "[0:20]"]
+    assert "\x1b" not in stream.getvalue()
+
+
+class Terminal(io.StringIO):
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "live"), [("TERM", "xterm", True), ("TERM", "dumb", False), ("CI", "true", False)]
+)
+def test_only_a_persons_terminal_is_redrawn(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, live: bool
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("CI", raising=False)
+    monkeypatch.setenv(variable, value)
+    assert displays.is_live(Terminal()) is live
+    assert displays.is_live(io.StringIO()) is False
+
+
+def test_the_cursor_is_back_after_an_exception(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("CI", raising=False)
+    leader, follower = pty.openpty()
+    with (
+        os.fdopen(follower, "w", encoding="utf-8") as stream,
+        pytest.raises(ZeroDivisionError),
+        display(stream) as show,
+    ):
+        show(snapshot(0.5))
+        raise ZeroDivisionError
+    written = os.read(leader, 1 << 16).decode()
+    os.close(leader)
+    assert "\x1b[?25l" in written and written.rindex("\x1b[?25h") > written.rindex("\x1b[?25l")
+    assert "quickstart" in written and "50%" in written
