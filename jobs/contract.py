@@ -35,8 +35,10 @@ class Metric:
 class Params(Protocol):
     """What the params of every stage kind have; each kind adds its own."""
 
-    dataset: str  # a key of leoclr.data.DATASETS
-    seed: int
+    @property
+    def dataset(self) -> str: ...  # a key of leoclr.data.DATASETS
+    @property
+    def seed(self) -> int: ...
 
 
 class Resources(BaseModel):

@@ -5,7 +5,6 @@ A result carries a manifest with the sha256 of its files, and the run carries th
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -22,12 +21,12 @@ class Artifacts:
     """The artifacts of one experiment, in a folder of this machine or behind a server."""
 
     def __init__(self, home: Home, *, root: str, download: Callable[[str, str, Path], Path]) -> None:
-        """`root` is the experiment's artifact location; `download(run id, file, folder)` brings a file into a folder."""
+        """`root`: the experiment's artifact location; `download(run id, file, folder)` says where it put the file."""
         self._home, self._download = home, download
         self._root = local(root)
 
     def problems(self, finished: Iterable[RawRun]) -> dict[str, str]:
-        """Return what is wrong by run id; runs whose artifacts are sound, or remote and thus checked by `fetch`, are left out.
+        """Return what is wrong, by run id; sound runs are left out, and remote ones, which `fetch` checks.
 
         Each file is hashed once, and again only if its size or time of change moved.
         """
@@ -89,7 +88,7 @@ class Artifacts:
         """Download an artifact; it appears under its name only when it is whole."""
         into.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=into.parent) as folder:
-            os.replace(self._download(run_id, file, Path(folder)), into)
+            self._download(run_id, file, Path(folder)).replace(into)
 
 
 def local(uri: str) -> Path | None:

@@ -1,4 +1,4 @@
-"""The command line: parse, call, print. The only file that imports typer; each command imports the heavy things it needs.
+"""The command line: parse, call, print. Only this file imports typer; each command imports the heavy things it needs.
 
 Data goes to stdout, everything else to stderr. Exit codes are those of `errors`.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -20,7 +19,6 @@ from orchestration import errors
 if TYPE_CHECKING:
     from orchestration.runner import Outcome
     from orchestration.spec import PipelineSpec
-    from orchestration.storage import Home
     from orchestration.table_spec import TableSpec
     from orchestration.tracking import Store
 
@@ -33,7 +31,7 @@ QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "MLFLOW_DISABLE_TELEMETRY": "true", "DO
 class _Commands(TyperGroup):
     """The one place where a user's mistake becomes a message and an exit code."""
 
-    def invoke(self, ctx: typer.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:  # a Context of the click that typer carries inside
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()  # here, where a closed pipe is caught
@@ -70,16 +68,18 @@ def main() -> None:
     app(prog_name="leoclr-ops")
 
 
-def _names(folder: str) -> list[str]:
-    return sorted(path.stem for path in (Path(__file__).parent / folder).glob("*.yaml"))
+def _names(folder: str, start: str) -> list[str]:
+    """Return the shipped names without importing what reads the files: a Tab key has no patience."""
+    found = (path.stem for path in (Path(__file__).parent / folder).glob("*.yaml"))
+    return sorted(name for name in found if name.startswith(start))
 
 
-def _complete_pipeline(incomplete: str) -> Iterator[str]:
-    return (name for name in _names("pipelines") if name.startswith(incomplete))
+def _complete_pipeline(incomplete: str) -> list[str]:
+    return _names("pipelines", incomplete)
 
 
-def _complete_table(incomplete: str) -> Iterator[str]:
-    return (name for name in _names("tables") if name.startswith(incomplete))
+def _complete_table(incomplete: str) -> list[str]:
+    return _names("tables", incomplete)
 
 
 def _version(wanted: bool) -> None:
@@ -103,7 +103,7 @@ Sets = Annotated[
 Data = Annotated[list[str] | None, typer.Option("--data", metavar="NAME=DIR", help="Where a data set lies.")]
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A run id or its first characters.")]
 AnyRun = Annotated[
-    str | None, typer.Argument(metavar="[RUN]", help="A run id or its first characters.", show_default=False)
+    str | None, typer.Argument(metavar="RUN", help="A run id or its first characters.", show_default=False)
 ]
 
 
@@ -128,12 +128,14 @@ def submit(
     if dry_run:
         plan(pipeline, sets, data)
         return
-    from orchestration import runner, spec
+    from orchestration import spec
+
+    loaded = spec.load(pipeline, _overrides(sets, data))
+    from orchestration import opening, runner  # torch and Ray take seconds: a mistake in the file is told before
     from orchestration.display import display
     from orchestration.prepare import prepare
 
-    loaded = spec.load(pipeline, _overrides(sets, data))
-    home, store = _open()
+    home, store = opening.create()
     planned = prepare(loaded, home, store)
     with display(sys.stderr) as show:
         outcome = runner.submit(loaded, planned, store, home, show=show)
@@ -143,20 +145,20 @@ def submit(
 @app.command()
 def plan(pipeline: Pipeline, sets: Sets = None, data: Data = None) -> None:
     """Print what `submit` would do, and why; start nothing."""
-    from orchestration import spec, text
+    from orchestration import opening, spec, text
     from orchestration.prepare import prepare
 
     loaded = spec.load(pipeline, _overrides(sets, data))
-    home, store = _past()
+    home, store = opening.past()
     typer.echo(text.of_plan(prepare(loaded, home, store), loaded.title, color=sys.stdout.isatty()))
 
 
 @app.command()
 def status(run: AnyRun = None, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Print what runs and what ran; with RUN, every stage of it."""
-    from orchestration import look, text
+    from orchestration import look, opening, text
 
-    home, store = _known() if run else _past()
+    home, store = opening.known() if run else opening.past()
     looks = look.status(store, home, run) if store else []
     if as_json:
         typer.echo(json.dumps([look.to_json(each) for each in looks], indent=2, allow_nan=False))
@@ -171,9 +173,9 @@ def logs(
     lines: Annotated[int | None, typer.Option("--lines", "-n", min=0, help="Only the last LINES.")] = None,
 ) -> None:
     """Print the log of a stage, or of a submission under way."""
-    from orchestration import look
+    from orchestration import look, opening
 
-    home, store = _known()
+    home, store = opening.known()
     for line in look.logs(store, home, run, lines=lines, follow=follow):
         print(line, flush=follow)
 
@@ -182,8 +184,9 @@ def logs(
 def cancel(run: AnyRun = None) -> None:
     """Stop a running submission; `submit` continues it."""
     from orchestration import cancel as stopping
+    from orchestration import opening
 
-    stopped = stopping.cancel(_known()[1], run)
+    stopped = stopping.cancel(opening.known()[1], run)
     for stage in stopped.stages:
         typer.echo(f"stopped {stage}", err=True)
     killed = f"; {stopped.killed} processes had to be killed" if stopped.killed else ""
@@ -193,14 +196,14 @@ def cancel(run: AnyRun = None) -> None:
 @app.command()
 def table(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A table file or name.", autocompletion=_complete_table)],
-    format: Annotated[Format, typer.Option("--format", help="How to write it.")] = "text",
+    form: Annotated[Format, typer.Option("--format", help="How to write it.")] = "text",
     submission: Annotated[str | None, typer.Option(metavar="RUN", help="A submission; the latest by default.")] = None,
 ) -> None:
     """Print a table from finished runs."""
-    from orchestration import table_spec
+    from orchestration import opening, table_spec
 
-    _, store = _known()
-    _print_table(table_spec.load(name), store, submission=submission, format=format)
+    _, store = opening.known()
+    _print_table(table_spec.load(name), store, submission=submission, form=form)
 
 
 @app.command()
@@ -210,9 +213,10 @@ def ui(
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
 ) -> None:
     """Serve MLflow's pages on the runs, until Ctrl-C."""
+    from orchestration import opening
     from orchestration import ui as pages
 
-    home, _ = _known()
+    home, _ = opening.known()
     with pages.address(home, host=host, port=port) as (address, ours):
         typer.echo(address)
         if not no_browser:
@@ -254,36 +258,6 @@ def _overrides(sets: list[str] | None, data: list[str] | None) -> list[str]:
     return overrides
 
 
-def _open() -> tuple[Home, Store]:
-    """Open the store, and create it where there is none."""
-    from orchestration.reconcile import reconcile
-    from orchestration.storage import Home
-    from orchestration.tracking import Store
-
-    home = Home.default()
-    store = Store.open(home)
-    reconcile(store)
-    return home, store
-
-
-def _past() -> tuple[Home, Store | None]:
-    """Open the store, None where there is none: to look creates nothing."""
-    from orchestration.storage import Home
-
-    home = Home.default()
-    if not home.database.exists() and not os.environ.get("MLFLOW_TRACKING_URI"):
-        return home, None
-    return _open()
-
-
-def _known() -> tuple[Home, Store]:
-    home, store = _past()
-    if store is None:
-        hint = "`leoclr-ops submit` begins; LEOCLR_OPS_HOME names another folder"
-        raise errors.NotFound("nothing was submitted yet", place=str(home.path), hint=hint)
-    return home, store
-
-
 def _end(outcome: Outcome, store: Store, loaded: PipelineSpec) -> None:
     """Print what came of a submission: its table, and what failed."""
     from orchestration import table_spec
@@ -298,8 +272,8 @@ def _end(outcome: Outcome, store: Store, loaded: PipelineSpec) -> None:
         raise errors.StageFailed("\n  ".join(["stages failed:", *outcome.failed]), hint=f"leoclr-ops logs {short}")
 
 
-def _print_table(chosen: TableSpec, store: Store, *, submission: str | None, format: Format = "text") -> None:
+def _print_table(chosen: TableSpec, store: Store, *, submission: str | None, form: Format = "text") -> None:
     from orchestration import table_text
     from orchestration.table import collect
 
-    typer.echo(table_text.render(collect(chosen, store, submission), format).rstrip("\n"))
+    typer.echo(table_text.render(collect(chosen, store, submission), form).rstrip("\n"))

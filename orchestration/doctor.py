@@ -1,4 +1,4 @@
-"""Is this machine ready? Each check answers ok, warn or fail, and what to do. Slow ones run in processes of their own."""
+"""Is this machine ready? Each check answers ok, warn or fail, and what to do. Slow ones run in processes."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from orchestration.tracking import Store
 
 PROBE_S = 120  # a cold disk reads torch for a minute
 DISK_GB, MEMORY_GB, SHM_GB = 5, 4, 1  # below these a check warns: two warm workers hold about 1 GB each
+SHM = Path("/dev/shm")  # noqa: S108  # where Ray keeps its objects; it is only measured
 PACKAGES = ("torch", "torchvision", "ray", "mlflow", "pydantic", "typer")
 
 TORCH = """
@@ -52,7 +53,7 @@ def examine(home: Home) -> list[Finding]:
         _ray,
         lambda: [_store(home)],
         lambda: [_disk(home.path)],
-        lambda: [_memory(psutil.virtual_memory().available), _shared_memory(Path("/dev/shm"))],
+        lambda: [_memory(psutil.virtual_memory().available), _shared_memory(SHM)],
         lambda: [_git(Path.cwd())],
     ]
     with ThreadPoolExecutor(len(checks)) as pool:
@@ -105,7 +106,9 @@ def _probe(program: str) -> dict[str, list[str] | list[int] | str] | str:
     """Run `program` in a fresh interpreter; return the JSON of its last line, or why there is none."""
     command = [sys.executable, "-W", "ignore", "-c", program]
     try:
-        result = subprocess.run(command, capture_output=True, text=True, timeout=PROBE_S, check=False)
+        result = subprocess.run(  # noqa: S603  # our own programs
+            command, capture_output=True, text=True, timeout=PROBE_S, check=False
+        )
     except subprocess.TimeoutExpired:
         return f"no answer in {PROBE_S} s"
     if result.returncode:
@@ -163,7 +166,9 @@ def _git(folder: Path) -> Finding:
     if shutil.which("git") is None:
         return Finding("git", "warn", "not installed", "install git: runs record the commit of the code")
     command = ["git", "-C", str(folder), "rev-parse", "--short=12", "HEAD"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    result = subprocess.run(  # noqa: S603  # our own command
+        command, capture_output=True, text=True, timeout=10, check=False
+    )
     if result.returncode:
         return Finding("git", "warn", f"{folder} has no commit", "runs will record the commit as unknown")
     return Finding("git", "ok", f"commit {result.stdout.strip()}")

@@ -1,4 +1,4 @@
-"""What to show of a submission under way: `layout` fills a terminal, `events` says what is new. Both are pure; `display` acts.
+"""What to show of a submission under way: `layout` fills a terminal, `events` says what is new. Both are pure.
 
 Times are in seconds; `now` and `Snapshot.started` are those of the monotonic clock.
 """
@@ -86,7 +86,7 @@ def duration(seconds: float) -> str:
 def remaining_s(stages: Sequence[StageView]) -> float | None:
     """Return the time that all stages still need, or None while that of any is unknown.
 
-    A stage that has no estimate is taken to last as long as those of its kind did; work is shared by as many as run now.
+    A stage without an estimate is taken to last as long as those of its kind did; as many share the work as run now.
     """
     spent: dict[str, list[float]] = {}
     for stage in stages:
@@ -107,7 +107,7 @@ def remaining_s(stages: Sequence[StageView]) -> float | None:
 def layout(snapshot: Snapshot, *, now: float, height: int, width: int, glyphs: Glyphs = LINES) -> list[Line]:
     """Return the lines that show `snapshot`: at most `height` of them, none wider than `width`.
 
-    When stages do not all fit, those that run come first, then the failed, then the last that ended; a line sums up the rest.
+    Where not all stages fit, those that run come first, then the failed, then the latest done; a line sums up others.
     """
     room = max(1, height - 4 - bool(snapshot.note))  # two lines of header, a blank, the column heads
     shown = _choose(snapshot.stages, room)
@@ -138,7 +138,7 @@ def events(before: Snapshot | None, after: Snapshot, *, now: float, due: Collect
 
 
 def _choose(stages: Sequence[StageView], room: int) -> list[StageView]:
-    """Return the stages to show in `room` lines: all in their order, or the most telling first and room for a summary."""
+    """Return the stages to show in `room` lines: all in their order, or the most telling first and room for a sum."""
     if len(stages) <= room:
         return list(stages)
     latest = list(reversed(stages))  # a plan is sorted by what needs what, so what ended last stands last, near enough

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import platform
 import socket
@@ -41,10 +42,17 @@ def commit(file: Path = Path(__file__)) -> str:
     return head + ("-dirty" if _git(file, "status", "--porcelain", "--untracked-files=no") else "")
 
 
+def environment() -> str:
+    """Return commit and versions as JSON."""
+    return json.dumps({"git_commit": commit(), "versions": versions()}, indent=1)
+
+
 def _git(file: Path, *arguments: str) -> str | None:
     command = ["git", "-C", str(file.parent), *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=GIT_TIMEOUT_S, check=False)
+        done = subprocess.run(  # noqa: S603  # the words are ours
+            command, capture_output=True, text=True, timeout=GIT_TIMEOUT_S, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):  # no git here, or one that hangs on a broken mount
         return None
     return done.stdout.strip() if done.returncode == 0 else None
@@ -70,6 +78,6 @@ class Owner:
         try:
             process = psutil.Process(self.pid)
             same = abs(process.create_time() - self.created) < CLOCK_SLACK_S
-            return same and process.status() != psutil.STATUS_ZOMBIE
+            return bool(same and process.status() != psutil.STATUS_ZOMBIE)
         except psutil.NoSuchProcess:
             return False

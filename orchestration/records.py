@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from orchestration.errors import StoreError
-from orchestration.plan import PastRun, PlannedStage
+from orchestration.plan import PastRun, Plan, PlannedStage
 from orchestration.provenance import Owner
 
 Status = Literal["FINISHED", "RUNNING", "FAILED", "KILLED"]
@@ -152,18 +152,38 @@ def stage_tags(planned: PlannedStage, *, parent: str, pipeline: str, arm_labels:
     return {key: _fits(value, MAX_TAG, key) for key, value in tags.items()}
 
 
+def submission_tags(
+    plan: Plan, *, title: str, arm_labels: Mapping[str, Mapping[str, str]], owner: Owner, now_ms: int
+) -> dict[str, str]:
+    """Return the tags that identify a submission and its owner; `submission` reads them back. Raises: StoreError."""
+    tags = {
+        ROLE: "submission",
+        RUN_NAME: plan.pipeline,
+        PIPELINE: plan.pipeline,
+        FINGERPRINT: plan.fingerprint,
+        TITLE: title,
+        HOST: owner.host,
+        PID: str(owner.pid),
+        PID_CREATED: repr(owner.created),
+        HEARTBEAT_MS: str(now_ms),
+    }
+    for arm, labels in arm_labels.items():
+        tags |= arm_entry(arm, labels)
+    return {key: _fits(value, MAX_TAG, key) for key, value in tags.items()}
+
+
 def arm_entry(arm: str, labels: Mapping[str, str]) -> dict[str, str]:
     """Return the tag by which a submission knows an arm."""
-    return {ARM_ENTRY + _key(arm): _fits(json.dumps([arm, dict(labels)]), MAX_TAG, arm)}
+    return {ARM_ENTRY + _key(arm): json.dumps([arm, dict(labels)])}
 
 
 def run_entry(arm: str, stage: str, run_id: str) -> dict[str, str]:
     """Return the tag by which a submission knows which run serves a stage of an arm."""
-    return {RUN_ENTRY + _key(arm, stage): _fits(json.dumps([arm, stage, run_id]), MAX_TAG, arm)}
+    return {RUN_ENTRY + _key(arm, stage): json.dumps([arm, stage, run_id])}
 
 
 def past_run(raw: RawRun, problem: str) -> PastRun:
-    """Return what a plan may know of a stage's run; `problem` says what is wrong with its artifact, "" where nothing is."""
+    """Return what a plan may know of a stage's run; `problem` is what is wrong with its artifact, or ""."""
     unusable = problem if raw.status == "FINISHED" else f"not finished ({raw.status.lower()})"
     return PastRun(
         run_id=raw.run_id,
@@ -234,7 +254,7 @@ def attempt_tags(earlier: Mapping[str, str], now_ms: int) -> dict[str, str]:
 
 
 def seconds_tag(tags: Mapping[str, str], ended_ms: int) -> dict[str, str]:
-    """Return the tag with the seconds of all attempts, the last of which ended at `ended_ms`; the same when asked twice."""
+    """Return the tag with the seconds of all attempts, the last one ended at `ended_ms`. Asking twice adds nothing."""
     attempt = max(0, ended_ms - int(tags.get(ATTEMPT_MS, ended_ms))) / 1000
     return {SECONDS: f"{float(tags.get(EARLIER_S, 0)) + attempt:.3f}"}
 

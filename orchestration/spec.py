@@ -149,7 +149,9 @@ def _stages(value: Tree, place: Place) -> tuple[dict[str, dict[str, Tree]], dict
         if not _STAGE_NAME.fullmatch(name) or name in (*_HEAD, "stages"):
             fact = f"a stage cannot be called {show(name)}"
             raise SpecError(
-                fact, place=str(place), hint="lower-case letters, digits and _ -, but no key of the file itself"
+                fact,
+                place=str(place.at(name)),
+                hint="lower-case letters, digits and _ -, but no key of the file itself",
             )
         only(raw, _STAGE, place.at(name))
         for section in ("params", "resources"):

@@ -28,7 +28,7 @@ MANIFEST = "manifest.json"  # {"files": {file: {sha256, bytes}}} of all beside i
 READ_BYTES = 1 << 20  # hashing a large file needs no more memory than this
 
 
-class Busy(StoreError):
+class Busy(StoreError):  # noqa: N818  # it is a state of the lock, and no error to most callers
     """Another process holds the lock."""
 
 
@@ -97,15 +97,16 @@ def inside(folder: Path, file: str) -> Path:
 def write_atomic(path: Path, text: str) -> None:
     """Write a whole file or nothing: a reader, or a crash, never sees half of it. Creates its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
     except BaseException:
-        os.unlink(temporary)
+        temporary.unlink()
         raise
 
 

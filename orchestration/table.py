@@ -1,4 +1,4 @@
-"""Tracked runs become cells: mean and spread over the runs of a row and a column, or the reason why there is no number."""
+"""Tracked runs become cells: mean and spread over the runs of a row and a column, or why there is no number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A `Table` becomes text: for the terminal, Markdown, CSV or LaTeX. Each carries the ids of the runs behind every cell. Pure.
+"""A `Table` becomes text for the terminal, Markdown, CSV or LaTeX; each names the runs behind every cell. Pure.
 
 A number is bold (Markdown, LaTeX) where it is the best of its column and its gap to the runner-up exceeds the larger of
 both sample standard deviations, each over at least two runs. Otherwise nothing is: the runs do not tell the two apart.
@@ -18,22 +18,25 @@ from orchestration.table_spec import Column
 Format = Literal["text", "md", "csv", "latex"]
 
 DASH = "-"
+WIDTH = 100  # characters; a table for the terminal that is wider has its columns written as rows
 _LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
     **{c: "\\" + c for c in "&%$#_{}"},
 }
 _MARKDOWN = re.compile(r"([\\`*_\[\]<>|])")
 
 
-def render(table: Table, format: Format) -> str:  # the option's name
+def render(table: Table, form: Format = "text") -> str:
     """Return the table as text without a newline at its end."""
-    if format == "csv":
+    if form == "csv":
         return _csv(table)
-    if format == "md":
+    if form == "md":
         return _markdown(table)
-    return _latex(table) if format == "latex" else _text(table)
+    return _latex(table) if form == "latex" else _text(table)
 
 
 class _Notes:
@@ -53,19 +56,26 @@ class _Notes:
 
 def _text(table: Table) -> str:
     notes = _Notes()
-    body = [[""] + [column.title for column in table.columns]]
+    grid = [["", *(column.title for column in table.columns)]]
     for title, row in zip(table.rows, table.cells, strict=True):
-        body.append([title])
+        grid.append([title])
         for cell, column in zip(row, table.columns, strict=True):
             mark = notes.mark(cell)
-            body[-1].append(_number(cell, column, " +- ") + (f" [{mark}]" if mark else ""))
-    widths = [max(map(len, column)) for column in zip(*body, strict=True)]
-    lines = [
-        "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]).rstrip()
-        for row in body
-    ]
+            grid[-1].append(_number(cell, column, " +- ") + (f" [{mark}]" if mark else ""))
+    lines = _aligned(grid)
+    if max(map(len, lines)) > WIDTH:
+        lines = _aligned([list(column) for column in zip(*grid, strict=True)])
     reasons = [f"[{i}] {reason}" for i, reason in enumerate(notes.reasons, 1)]
     return "\n".join([table.title, "", *lines, "", *reasons, _caption(table, "+-"), "", *_runs(table)])
+
+
+def _aligned(grid: Sequence[Sequence[str]]) -> list[str]:
+    """Return a line for each row, its first cell to the left and the others to the right."""
+    first, *others = (max(map(len, column)) for column in zip(*grid, strict=True))
+    return [
+        "  ".join([row[0].ljust(first), *(c.rjust(w) for c, w in zip(row[1:], others, strict=True))]).rstrip()
+        for row in grid
+    ]
 
 
 def _markdown(table: Table) -> str:

@@ -25,7 +25,7 @@ def of_plan(plan: Plan, title: str, *, color: bool = False) -> str:
     names = list(dict.fromkeys(stage.name for stage in plan.stages))
     stages = sorted(plan.stages, key=lambda stage: names.index(stage.name))
     shared = len({resources(stage.spec.resources) for stage in stages}) == 1
-    rows = [("", "stage", "arm", "fingerprint", "" if shared else "resources", "time", "why")]
+    rows: list[tuple[str, ...]] = [("", "stage", "arm", "fingerprint", "" if shared else "resources", "time", "why")]
     rows += [_planned(stage, shared) for stage in stages]
     ends = f", each on {resources(stages[0].spec.resources)}" if shared else ""
     return "\n".join([f"{plan.pipeline}: {title}", "", *_table(rows, color), "", _totals(plan) + ends])
@@ -44,10 +44,10 @@ def resources(asked: Resources) -> str:
 
 
 def of_status(looks: Sequence[SubmissionLook], *, color: bool = False, full: bool = False) -> str:
-    """Return a line for each submission, and below it its stages: all of them if `full`, else those running or failed."""
+    """Return a line for each submission, and below it its stages: all if `full`, else those running or failed."""
     if not looks:
         return "nothing was submitted yet"
-    rows = [("", "run", "pipeline", "stages", "time", "began")]
+    rows: list[tuple[str, ...]] = [("", "run", "pipeline", "stages", "time", "began")]
     rows += [_submission(look) for look in looks[:RECENT]]
     lines = _table(rows, color)
     text = [lines[0]]
@@ -107,7 +107,7 @@ def _count(number: float, noun: str) -> str:
 
 
 def _table(rows: Sequence[tuple[str, ...]], color: bool, widths: Sequence[int] = ()) -> list[str]:
-    """Align the columns, leave out empty ones, and wrap the last under itself; the first is a state, and has its color."""
+    """Align the columns, leave out empty ones, wrap the last under itself; the first is a state, and has its color."""
     if not rows:
         return []
     natural = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]

@@ -1,12 +1,11 @@
 """Runs: begin, log, end, find. The only file that imports mlflow, and only when a store is opened: it takes seconds.
 
-A submission is a parent run, each stage it runs a child. MLflow believes a run whose process was killed to be running for
-ever, so that a run is finished says its status together with its manifest, and `reconcile` ends what nobody runs.
+A submission is a parent run, each stage it runs a child. MLflow takes a killed run to be running for ever:
+so that a run is finished is said by its status together with its manifest, and `reconcile` ends what nobody runs.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -72,32 +71,21 @@ class Store:
         """Where the runs are, without user name and password."""
         return without_secrets(self._client.tracking_uri)
 
-    # -- writing ------------------------------------------------------------------------------------------------------
-
     def begin_submission(
         self, plan: Plan, *, title: str, spec_yaml: str, arm_labels: Mapping[str, Mapping[str, str]], resume: str | None
     ) -> str:
         """Open the parent run of a submission and return its id.
 
-        `resume` names one to continue, unless it finished or was deleted since: then a new one begins. This process becomes its owner. `arm_labels`: label by axis, by arm name.
+        `resume` names one to continue, unless it finished or was deleted since: then a new one begins.
+        This process becomes its owner. `arm_labels`: label by axis, by arm name.
         """
-        owner = provenance.Owner.current()
         now_ms = _now_ms()
-        tags = {
-            records.ROLE: "submission",
-            records.RUN_NAME: plan.pipeline,
-            records.PIPELINE: plan.pipeline,
-            records.FINGERPRINT: plan.fingerprint,
-            records.TITLE: title,
-            records.HOST: owner.host,
-            records.PID: str(owner.pid),
-            records.PID_CREATED: repr(owner.created),
-            records.HEARTBEAT_MS: str(now_ms),
-        }
-        for arm, labels in arm_labels.items():
-            tags |= records.arm_entry(arm, labels)
+        owner = provenance.Owner.current()
+        tags = records.submission_tags(plan, title=title, arm_labels=arm_labels, owner=owner, now_ms=now_ms)
         run_id = self._begin(tags, now_ms=now_ms, resume=resume)
-        self._log_texts(run_id, {"pipeline.yaml": spec_yaml, "environment.json": _environment()})
+        with self._speaking():
+            self._client.log_text(run_id, spec_yaml, f"{PROVENANCE}/pipeline.yaml")
+            self._client.log_text(run_id, provenance.environment(), f"{PROVENANCE}/environment.json")
         return run_id
 
     def begin_stage(
@@ -174,8 +162,6 @@ class Store:
         """Close a run; `ended_ms` is now unless something is known of when it really ended."""
         self._end(run_id, status, ended_ms or _now_ms(), {records.REASON: reason[: records.MAX_TAG]})
 
-    # -- reading ------------------------------------------------------------------------------------------------------
-
     def past_runs(self) -> list[PastRun]:
         """Return every stage run, newest first; those that are finished have their artifacts checked.
 
@@ -234,8 +220,6 @@ class Store:
             raw = _raw(self._client.get_run(run_id))
         return self._artifacts.fetch(raw, file)
 
-    # -- private ------------------------------------------------------------------------------------------------------
-
     def _speaking(self) -> AbstractContextManager[None]:
         return _speaking(self._client.tracking_uri)
 
@@ -267,11 +251,6 @@ class Store:
         self.set_tags(run_id, {**tags, **records.seconds_tag(earlier, ended_ms)})
         with self._speaking():
             self._client.set_terminated(run_id, status=status, end_time=ended_ms)
-
-    def _log_texts(self, run_id: str, texts: Mapping[str, str]) -> None:
-        with self._speaking():
-            for name, text in texts.items():
-                self._client.log_text(run_id, text, f"{PROVENANCE}/{name}")
 
     def _download(self, run_id: str, file: str, folder: Path) -> Path:
         with self._speaking():
@@ -346,10 +325,6 @@ def _speaking(uri: str) -> Iterator[None]:
         fact = str(error).strip().partition("\n")[0] or type(error).__name__
         hint = "is the store up, and MLFLOW_TRACKING_URI right? `leoclr-ops doctor` tries it"
         raise StoreError(fact.replace(user, "***") if user else fact, place=without_secrets(uri), hint=hint) from error
-
-
-def _environment() -> str:
-    return json.dumps({"git_commit": provenance.commit(), "versions": provenance.versions()}, indent=1)
 
 
 def _now_ms() -> int:

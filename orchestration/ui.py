@@ -43,7 +43,7 @@ def address(home: Home, *, host: str, port: int | None) -> Iterator[tuple[str, b
 
 
 def command(home: Home, *, host: str, port: int) -> list[str]:
-    """Return the command line of the server, without the store's address: that may hold a password, and `ps` shows it."""
+    """Return the server's command line, without the store's address: that may hold a password, and `ps` shows it."""
     server = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"]
     return [*server, "--default-artifact-root", home.artifacts.as_uri()]
 
@@ -75,7 +75,7 @@ def serving(uri: str, home: Home, *, host: str, port: int) -> Iterator[str]:
     """
     log = home.path / "ui.log"
     with log.open("wb") as output:
-        server = subprocess.Popen(
+        server = subprocess.Popen(  # noqa: S603  # our own command
             command(home, host=host, port=port),
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -110,11 +110,11 @@ def open_browser(address: str) -> None:
 
 
 def _runs_page(server: str) -> str:
-    """Return the address of our experiment's runs; of the front page where the server does not tell it, as to a stranger."""
+    """Return the address of our experiment's runs; of the front page where the server does not tell it."""
     query = urllib.parse.urlencode({"experiment_name": EXPERIMENT})
     request = f"{server}/api/2.0/mlflow/experiments/get-by-name?{query}"
     try:
-        with urllib.request.urlopen(request, timeout=ANSWER_S) as answer:
+        with urllib.request.urlopen(request, timeout=ANSWER_S) as answer:  # noqa: S310  # http, by construction
             experiment = json.load(answer)["experiment"]["experiment_id"]
     except (urllib.error.URLError, TimeoutError, ValueError, KeyError):
         return server
@@ -125,7 +125,7 @@ def _answers(url: str, server: subprocess.Popen[bytes]) -> bool:
     deadline = time.monotonic() + START_S
     while server.poll() is None and time.monotonic() < deadline:
         try:
-            with urllib.request.urlopen(url, timeout=ANSWER_S):
+            with urllib.request.urlopen(url, timeout=ANSWER_S):  # noqa: S310  # http, by construction
                 return True
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             time.sleep(0.2)

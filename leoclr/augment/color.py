@@ -22,7 +22,7 @@ from torch import Tensor
 from leoclr.augment.views import View
 
 COLOR_DRAWS = 9
-"""Random numbers that one image takes: jitter or not, its four factors, their order, gray or not, blur or not, sigma."""
+"""Random numbers that one image takes: jitter or not, four factors, their order, gray or not, blur or not, sigma."""
 
 _LUMA = (0.2989, 0.587, 0.114)  # torchvision rgb_to_grayscale
 _GRAY_LUMA = sum(_LUMA)  # the luma of a gray of 1 is .9999, and the one-channel path keeps to it
@@ -73,7 +73,7 @@ def join_colors(colors: Sequence[Color]) -> Color:
 
 
 def blur_radius(view: View) -> int:
-    """Return how many pixels on either side the blur of `view` reads: 6, or 13 taps, for MoCo's sigma up to 2 pixels."""
+    """Return how many pixels on either side the blur of `view` reads: 6, so 13 taps, for MoCo's sigma up to 2."""
     return math.ceil(3 * view.blur_sigma[1])  # 99.7 % of the weight of the widest
 
 

@@ -68,7 +68,7 @@ def resize_boxes(images_NHWC: Tensor, boxes_N4: Tensor, size: int, *, flip_N: Te
 
 
 def resize_box(image_HWC: Tensor, box_4: Tensor, size: int) -> Tensor:
-    """Return one box of a uint8 image resized to uint8 [C, size, size]; antialiased bilinear, as PIL within one level."""
+    """Return one box of a uint8 image resized to uint8 [C, size, size]; antialiased bilinear, PIL's to one level."""
     top, left, height, width = box_4.tolist()
     crop_1CHW = image_HWC[top : top + height, left : left + width].permute(2, 0, 1)[None]
     return functional.interpolate(crop_1CHW, (size, size), mode="bilinear", antialias=True)[0]

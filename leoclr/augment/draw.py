@@ -1,7 +1,8 @@
 """Random numbers from counters: what is drawn for an image depends on its place in the run, on nothing that ran before.
 
 The generator is Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011): a keyed
-bijection of a 128-bit counter. Key: the 64 bits of the seed. Counter words: block of four numbers, image, epoch, stream.
+bijection of a 128-bit counter. Key: the 64 bits of the seed. Counter words: block of four numbers, image, epoch,
+stream.
 So no batch, worker, rank or device changes a number, and two streams never overlap.
 
 It runs in numpy, on the CPU: eight times faster there than as torch operations for the few thousand numbers of a batch,

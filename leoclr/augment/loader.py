@@ -166,7 +166,7 @@ def _resize_center(images_NCHW: Tensor, view: TestView) -> Tensor:
 
 
 def _draw(seed: int, epoch: int, indices: Indices, views: int) -> tuple[Tensor, ...]:
-    """Return the random numbers [N, U] of each view: one draw for all, since one of many numbers costs as one of few."""
+    """Return the random numbers [N, U] of each view: one draw for all, as many numbers cost little more than few."""
     draws_NU = uniform(seed, epoch, torch.from_numpy(indices), stream=_STREAM, count=views * _DRAWS)
     return draws_NU.chunk(views, dim=1)
 
@@ -174,7 +174,7 @@ def _draw(seed: int, epoch: int, indices: Indices, views: int) -> tuple[Tensor, 
 def _groups(views: Sequence[View], draws: Sequence[Tensor]) -> list[Group]:
     """Return the views with their random numbers, neighbors that one batch can hold together.
 
-    On small images most of the time goes into starting operations: three views in one batch take half the time of three.
+    On small images most of the time goes into starting operations, and three views in one batch start a third as many.
     """
     pairs = zip(views, draws, strict=True)
     return [tuple(group) for _, group in groupby(pairs, key=lambda pair: (pair[0].size, blur_radius(pair[0])))]
@@ -188,7 +188,7 @@ def _without_equal_channels(images_NHWC: NDArray[np.uint8]) -> NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class _LazyCrops(Dataset[tuple[Tensor, ...]]):
-    """Read images and cut their views; runs in the loading processes, so it is small to send and draws from counters."""
+    """Read images and cut their views; runs in the loading processes, so it is small to send."""
 
     images: Images
     views: tuple[View, ...]

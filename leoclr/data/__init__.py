@@ -1,8 +1,12 @@
 """Data sets: one file each, one line here. A module defines `digest(root)` and `load(root)`, see `contract`."""
 
-import importlib
+from __future__ import annotations
 
-from leoclr.data.contract import DataModule
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from leoclr.data.contract import DataModule
 
 DATASETS: dict[str, str] = {
     "mnist5k": "leoclr.data.mnist5k",

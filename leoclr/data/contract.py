@@ -1,7 +1,7 @@
 """What a data set is: named splits of images with labels, and a digest of all that its numbers depend on.
 
-Shapes: N images, H rows, W columns, 3 channels last (R, G, B), uint8. This package is numpy only, so that a plan can ask
-for a digest without importing torch.
+Shapes: N images, H rows, W columns, 3 channels last (R, G, B), uint8. This package is numpy only, so that a plan can
+ask for a digest without importing torch.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ class Stack:
         return len(self.images_NHWC)
 
     def read(self, index: int) -> NDArray[np.uint8]:
-        return self.images_NHWC[index]
+        image_HWC: NDArray[np.uint8] = self.images_NHWC[index]
+        return image_HWC
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Digests of a folder's files, remembered by size and time of change, in the user's cache and never in the folder.
 
-One JSON file for each folder below $XDG_CACHE_HOME/leoclr-ops (else ~/.cache/leoclr-ops). It may be deleted at any time:
-the next digest takes as long as the first.
+One JSON file for each folder below $XDG_CACHE_HOME/leoclr-ops (else ~/.cache/leoclr-ops). It may be deleted at any
+time: the next digest takes as long as the first.
 """
 
 from __future__ import annotations

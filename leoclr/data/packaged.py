@@ -52,7 +52,7 @@ def read_table(path: Path, *, columns: int) -> NDArray[np.uint8]:
 def gray_data_set(
     name: str, gray_NHW: NDArray[np.uint8], labels: NDArray[np.int64], parts: Mapping[str, NDArray[np.int64]]
 ) -> DataSet:
-    """Return a data set of ten digits from gray images, repeated to three channels; `parts` holds each split's indices."""
+    """Return a data set of ten digits from gray images, repeated to three channels; `parts` holds split indices."""
     stacks = {part: Stack(np.repeat(gray_NHW[members][..., None], 3, axis=-1)) for part, members in parts.items()}
     splits = {part: Split(stack, labels[parts[part]]) for part, stack in stacks.items()}
     mean, std = channel_statistics(stacks["train"].images_NHWC)

@@ -37,7 +37,10 @@ def plan(size: int, batch: int, *, seed: int, epoch: int) -> list[Indices]:
 
 
 class Batches(Protocol):
-    """Labeled batches of one worker. An epoch is one shuffled pass; what does not fill a batch waits for another pass."""
+    """Labeled batches of one worker.
+
+    An epoch is one shuffled pass; the images that do not fill a last batch are left out of it, other ones each time.
+    """
 
     batch: int  # images of one step, over all workers
     steps: int  # of one epoch

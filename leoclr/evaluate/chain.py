@@ -26,8 +26,8 @@ class _Link:
 class Chain:
     """The works that `makers` make, each run from its first epoch to its `finish`, in their order.
 
-    Only one work exists at a time, so memory stays that of the largest. Each maker must make the same work whenever it is
-    called: it is called once at the start to learn the lengths, and again when its turn comes or a stopped run continues.
+    Only one work exists at a time, so memory stays that of the largest. A maker must make the same work whenever it
+    is called: once at the start to learn the length, and again when its turn comes or a stopped run continues.
     Final numbers are named work/number, such as labels_1/top1.
     """
 

@@ -1,7 +1,7 @@
 """Detection: train Faster R-CNN on a pre-trained backbone and score it as VOC does (facebookresearch/moco, detection/).
 
-The recipe is `pascal_voc_R_50_C4_24k_moco.yaml` on detectron2's defaults; all layers train and every batch norm with them.
-A port to other parts does not reach the last point of the original: a table that shows these numbers says so.
+The recipe is `pascal_voc_R_50_C4_24k_moco.yaml` on detectron2's defaults; all layers and every batch norm train. A
+port to other parts loses about a point (mmselfsup's MoCo-v2: AP50 81.06, not 82.4); a table of its numbers must say so.
 """
 
 from __future__ import annotations
@@ -76,9 +76,9 @@ class DetectionSettings:
 class Detection:
     """Detection as a `leoclr.work.Work`; it trains the very backbone that it is given.
 
-    An epoch is one shuffled pass over the training scenes, the last one cut short at `iterations`. Sides, mirroring and the
-    anchors and regions that are sampled come from (seed, worker, step). Final numbers: ap, ap50 and ap75 on the test
-    split, in percent. Batch norm's statistics are those of all workers on CUDA, of each worker alone elsewhere.
+    An epoch is one shuffled pass over the training scenes, the last one cut short at `iterations`. Sides, mirroring and
+    the anchors and regions that are sampled come from (seed, worker, step). Final numbers: ap, ap50 and ap75 on the
+    test split, in percent. Batch norm sees the scenes of all workers on CUDA, of each worker alone elsewhere.
     """
 
     def __init__(
@@ -159,7 +159,7 @@ class Detection:
                 mirror=bool(rng.random() < self._settings.flip_p),
             )
             shown = scenes.show(self._data, "train", index, view=view, device=self._device)
-            images.append(shown.image_CHW)
+            images.append(shown.image)
             targets.append(scenes.target(self._train.scenes[index], shown))
         return images, targets
 
@@ -167,7 +167,7 @@ class Detection:
         # One scene at a time, as detectron2 tests: no padding, so a scene's boxes hang on nothing but the scene.
         view = SceneView(side=self._settings.test_side, max_side=self._settings.max_side)
         shown = scenes.show(self._data, "test", index, view=view, device=self._device)
-        (found,) = self._detector.detect([shown.image_CHW])
+        (found,) = self._detector.detect([shown.image])
         return scenes.predictions(found, shown)
 
     def _measure_batch_norm(self) -> None:

@@ -1,8 +1,7 @@
 """Faster R-CNN whose trunk is a pre-trained backbone (R50-C4): regions are cut from layer3's map and go through layer4.
 
-Built from torchvision's parts with detectron2's numbers and initial weights. What stays torchvision's: the box losses are
-smooth L1
-with beta 1/9 (detectron2: L1).
+Built from torchvision's parts with detectron2's numbers and initial weights. What stays torchvision's: the box losses
+are smooth L1 with beta 1/9 (detectron2: L1).
 R regions of a batch, F feature values.
 """
 
@@ -22,7 +21,7 @@ from torchvision.ops import roi_align
 from leoclr.backbones import Backbone
 
 Target = Mapping[str, Tensor]
-"""Objects of one image: "boxes" float32 [objects, 4] in its pixels (x1, y1, x2, y2), "labels" int64 [objects], 1-based."""
+"""Objects of one image: "boxes" float32 [objects, 4], its pixels x1, y1, x2, y2; "labels" int64 [objects], 1-based."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +60,7 @@ class DetectorSettings:
 
 
 class Detector(nn.Module):
-    """Faster R-CNN; it takes the backbone apart and trains its very parameters. `forward` is its loss, `detect` its use."""
+    """Faster R-CNN; it takes the backbone apart and trains its own parameters. `forward`: losses, `detect`: boxes."""
 
     def __init__(self, backbone: Backbone, classes: int, *, settings: DetectorSettings) -> None:
         """Draw new weights from torch's global generator; `classes` counts without background."""
@@ -136,7 +135,7 @@ def _region_heads(head: nn.Module, classes: int, backbone: Backbone, settings: D
 
 
 class _RegionPool(nn.Module):
-    """Cut regions from one map with detectron2's ROIAlignV2; torchvision's own module has the half-pixel shift of the first."""
+    """Cut regions from one map as detectron2's ROIAlignV2; torchvision's own module keeps V1's half-pixel shift."""
 
     def __init__(self, side: int, scale: float) -> None:
         super().__init__()
@@ -152,7 +151,10 @@ class _RegionPool(nn.Module):
 
 
 class _RegionHead(nn.Module):
-    """layer4, one more batch norm, mean over cells: `Res5ROIHeadsExtraNorm` of facebookresearch/moco, detection/train_net.py."""
+    """layer4, one more batch norm, mean over cells.
+
+    Source: `Res5ROIHeadsExtraNorm`, facebookresearch/moco, detection/train_net.py.
+    """
 
     def __init__(self, layer4: nn.Module, channels: int) -> None:
         super().__init__()

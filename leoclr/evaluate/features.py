@@ -20,8 +20,8 @@ def extract(
 ) -> Tensor:
     """Return what `model` gives for each image of `split`, in their order: [N, F] on `device`, without gradient.
 
-    The model runs in evaluation mode and is handed back in the modes that it came in. `batch` moves numbers only by the rounding of
-    the device's kernels.
+    The model runs in evaluation mode and is handed back in the modes that it came in. `batch` moves numbers by no more
+    than the rounding of the device's kernels.
     """
     images = data.splits[split].images
     rows: list[Tensor] = []
@@ -53,8 +53,8 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
     """Draw torch's random numbers from `seed` inside the block, and leave its generators as they were.
 
-    For what has no generator argument: initial weights, torchvision's samplers of anchors and regions. Nothing then hangs on
-    a generator that has been running, so a continued run draws what the undisturbed one drew.
+    For what has no generator argument: initial weights, torchvision's samplers of anchors and regions. Nothing then
+    hangs on a generator that has been running, so a continued run draws what the undisturbed one drew.
     """
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):

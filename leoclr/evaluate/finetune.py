@@ -67,9 +67,10 @@ class FineTuneSettings:
 
 
 def draw_labels(labels: NDArray[np.int64], *, pct: float, seed: int) -> NDArray[np.int64]:
-    """Return the sorted indices of `pct` percent of the images of each class: a whole number, at least 1, from `seed` alone.
+    """Return the sorted indices of `pct` percent of the images of each class, drawn from `seed` alone.
 
-    Halves round to the even number. Images without a label are never drawn.
+    That is a whole number of each class, at least 1; halves round to the even number. Images without a label are never
+    drawn.
 
     >>> draw_labels(np.array([0] * 10 + [1] * 300), pct=1, seed=0).size
     4

@@ -21,7 +21,7 @@ from leoclr.work import Number
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinearSettings:
-    """Settings of linear evaluation. Defaults: facebookresearch/moco, main_lincls.py and its README (lr 30, batch 256)."""
+    """Settings of linear evaluation. Defaults: facebookresearch/moco, README and main_lincls.py."""
 
     view: TestView = field(default_factory=TestView)  # of test images; training crops have its size
     epochs: int = 100
@@ -62,8 +62,8 @@ class LinearSettings:
 class LinearProbe:
     """Linear evaluation as a `leoclr.work.Work`. Final numbers: top1 and top5 on the test split, in percent.
 
-    Frozen means frozen: the backbone runs in evaluation mode, so that its batch norm statistics rest too, and a sha256 over all
-    its parameters and buffers is compared after the first epoch and at the end.
+    Frozen means frozen: the backbone runs in evaluation mode, so that its batch norm statistics rest too, and a sha256
+    over all its parameters and buffers is compared after the first epoch and at the end.
     """
 
     def __init__(

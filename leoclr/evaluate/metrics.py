@@ -54,8 +54,8 @@ def mean_per_class(scores_NC: Tensor, labels_N: Tensor) -> float:
 def average_precision(recall: Floats, precision: Floats, *, points: int | None = 11) -> float:
     """Return the average precision of one class in percent, from the curve in the order of falling scores.
 
-    `points=11` is VOC07's: the mean, over recalls 0, .1 ... 1, of the best precision at or beyond that recall. `None` is the
-    area under the same falling envelope (VOC10 and later).
+    `points=11` is VOC07's: the mean, over recalls 0, .1 ... 1, of the best precision at or beyond that recall. `None`
+    is the area under the same falling envelope (VOC10 and later).
     Source: Everingham et al. 2010, "The PASCAL VOC Challenge", eq. (1) and (2).
 
     >>> round(average_precision(np.array([0.5, 0.5]), np.array([1.0, 0.5])), 2)   # 6 of the 11 recalls are reached
@@ -92,10 +92,10 @@ def detection_ap(
     """Return VOC's scores of one prediction per scene; `num_classes` counts without background.
 
     In each class, predictions are taken by falling score over all scenes. Each goes to the object of its scene that it
-    overlaps most; it is right if the overlap *exceeds* the threshold and no earlier one took that object, left out if that
-    object is difficult, else wrong. A class without an object that counts is left out of the mean.
-    Source: facebookresearch/detectron2, detectron2/evaluation/pascal_voc_evaluation.py, `voc_eval`, but for its rounding
-    of boxes to 0.1 pixel and of scores to 0.001, which is its file format's and not VOC's.
+    overlaps most; it is right if the overlap *exceeds* the threshold and no earlier one took that object, left out if
+    that object is difficult, else wrong. A class without an object that counts is left out of the mean.
+    Source: `voc_eval` of facebookresearch/detectron2, detectron2/evaluation/pascal_voc_evaluation.py, but for its
+    rounding of boxes to 0.1 pixel and of scores to 0.001, which is its file format's and not VOC's.
 
     Raises: ValueError when the lengths differ or no object counts.
     """
@@ -152,12 +152,12 @@ def _class_ap(one: _OneClass, points: int | None) -> list[float] | None:
 
 
 def _best_objects(one: _OneClass) -> tuple[Floats, Indices]:
-    """Return, for each prediction, its largest overlap with an object of its scene and which object (the first of equals)."""
+    """Return each prediction's largest overlap with an object of its scene, and which object (the first of equals)."""
     first = np.searchsorted(one.object_scene, one.found_scene, side="left")
     last = np.searchsorted(one.object_scene, one.found_scene, side="right")
     best = np.full(len(one.found), -1.0)
     which = np.zeros(len(one.found), np.int64)
-    # One turn for each rank inside a scene: as many as the fullest scene has objects, each over all predictions at once.
+    # One turn for each rank inside a scene, as many as the fullest scene has objects, over all predictions at once.
     for rank in range(int((last - first).max(initial=0))):
         rows = np.flatnonzero(first + rank < last)
         candidates = first[rows] + rank

@@ -1,7 +1,7 @@
 """Scenes for a detector: resized, mirrored and normalized images with their boxes.
 
-Resizing follows detectron2's ResizeShortestEdge: a shorter side, unless the longer one would pass its limit. Images of a
-batch may differ in size; detectron2 batches images of like shape together, this does not.
+Resizing follows detectron2's ResizeShortestEdge: a shorter side, unless the longer one would pass its limit. Images of
+a batch may differ in size; detectron2 batches images of like shape together, this does not.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class SceneView:
 class Shown:
     """A scene as the network sees it."""
 
-    image_CHW: Tensor  # float32, normalized
-    scale_4: tuple[float, float, float, float]  # shown pixels per pixel of the scene, for x1, y1, x2, y2
+    image: Tensor  # float32 [C, H, W], normalized
+    scale: tuple[float, float, float, float]  # shown pixels per pixel of the scene, for x1, y1, x2, y2
     mirrored: bool
 
 
@@ -55,8 +55,8 @@ def target(scene: Boxes, shown: Shown) -> dict[str, Tensor]:
 
     Difficult objects are among them: detectron2 trains on them, and only its score leaves them out.
     """
-    device, width = shown.image_CHW.device, shown.image_CHW.shape[2]
-    boxes_O4 = torch.from_numpy(scene.boxes).to(device) * torch.tensor(shown.scale_4, device=device)
+    device, width = shown.image.device, shown.image.shape[2]
+    boxes_O4 = torch.from_numpy(scene.boxes).to(device) * torch.tensor(shown.scale, device=device)
     if shown.mirrored:
         left, top, right, bottom = boxes_O4.unbind(1)
         boxes_O4 = torch.stack([width - right, top, width - left, bottom], dim=1)
@@ -65,7 +65,7 @@ def target(scene: Boxes, shown: Shown) -> dict[str, Tensor]:
 
 def predictions(found: dict[str, Tensor], shown: Shown) -> Predictions:
     """Return what a detector found in `shown`, which is not mirrored, in the pixels of the scene itself."""
-    boxes_P4 = found["boxes"].cpu().numpy().astype(np.float32) / np.array(shown.scale_4, np.float32)
+    boxes_P4 = found["boxes"].cpu().numpy().astype(np.float32) / np.array(shown.scale, np.float32)
     return Predictions(boxes_P4.astype(np.float32), found["labels"].cpu().numpy(), found["scores"].cpu().numpy())
 
 
@@ -74,7 +74,8 @@ def shown_size(height: int, width: int, view: SceneView) -> tuple[int, int]:
 
     Source: detectron2/data/transforms/augmentation_impl.py, `ResizeShortestEdge.get_output_shape`.
 
-    >>> shown_size(500, 375, SceneView(side=800, max_side=1333)), shown_size(100, 400, SceneView(side=800, max_side=1333))
+    >>> view = SceneView(side=800, max_side=1333)
+    >>> shown_size(500, 375, view), shown_size(100, 400, view)
     ((1067, 800), (333, 1333))
     """
     scale = view.side / min(height, width)

@@ -1,8 +1,12 @@
 """Methods: one file each, one line here. See `contract` for what a file defines."""
 
-import importlib
+from __future__ import annotations
 
-from leoclr.methods.contract import MethodModule
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from leoclr.methods.contract import MethodModule
 
 METHODS: dict[str, str] = {
     "leoclr": "leoclr.methods.leoclr",

@@ -40,7 +40,8 @@ def started() -> Iterator[list[subprocess.Popen[str]]]:
 def start(program: str, started: list[subprocess.Popen[str]]) -> psutil.Process:
     process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     started.append(process)
-    assert process.stdout and process.stdout.readline() == "up\n"
+    assert process.stdout
+    assert process.stdout.readline() == "up\n"
     return psutil.Process(process.pid)
 
 

@@ -1,6 +1,7 @@
 import io
 import os
 import pty
+from typing import TextIO
 
 import pytest
 
@@ -45,18 +46,21 @@ def test_only_a_persons_terminal_is_redrawn(
     assert displays.is_live(io.StringIO()) is False
 
 
+def show_and_fail(stream: TextIO) -> None:
+    with display(stream) as show:
+        show(snapshot(0.5))
+        raise ZeroDivisionError
+
+
 def test_the_cursor_is_back_after_an_exception(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("CI", raising=False)
     leader, follower = pty.openpty()
-    with (
-        os.fdopen(follower, "w", encoding="utf-8") as stream,
-        pytest.raises(ZeroDivisionError),
-        display(stream) as show,
-    ):
-        show(snapshot(0.5))
-        raise ZeroDivisionError
+    with os.fdopen(follower, "w", encoding="utf-8") as stream, pytest.raises(ZeroDivisionError):
+        show_and_fail(stream)
     written = os.read(leader, 1 << 16).decode()
     os.close(leader)
-    assert "\x1b[?25l" in written and written.rindex("\x1b[?25h") > written.rindex("\x1b[?25l")
-    assert "quickstart" in written and "50%" in written
+    assert "\x1b[?25l" in written
+    assert written.rindex("\x1b[?25h") > written.rindex("\x1b[?25l")
+    assert "quickstart" in written
+    assert "50%" in written

@@ -59,7 +59,8 @@ def test_a_store_that_does_not_answer_fails_with_its_hint(monkeypatch: pytest.Mo
 def test_a_home_that_cannot_be_made_fails(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     finding = doctor._store(Home(tmp_path / "file" / "home"))
-    assert finding.level == "fail" and "LEOCLR_OPS_HOME" in finding.todo
+    assert finding.level == "fail"
+    assert "LEOCLR_OPS_HOME" in finding.todo
 
 
 def test_little_room_is_a_warning(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -28,9 +28,17 @@ def draw(shown: Snapshot, *, height: int = 23, width: int = 79, now: float = 161
 
 
 RUNNING = stage(
-    "pretrain0", "running", fraction=0.5, epoch=4, epochs=8, loss=4.3126, metric=("knn_top1", 81.23), images_per_s=512.4,
-    seconds=40.0, seconds_left=41.0,
-)  # fmt: skip
+    "pretrain0",
+    "running",
+    fraction=0.5,
+    epoch=4,
+    epochs=8,
+    loss=4.3126,
+    metric=("knn_top1", 81.23),
+    images_per_s=512.4,
+    seconds=40.0,
+    seconds_left=41.0,
+)
 
 
 def test_a_running_stage_shows_all_that_is_known() -> None:

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -16,9 +16,8 @@ from hypothesis import strategies as st
 import jobs
 from jobs.contract import FORBID
 from orchestration import spec
-from orchestration.document import dump, read
-from orchestration.document import Place
-from orchestration.errors import LeoclrOpsError, NotFound, SpecError
+from orchestration.document import Place, dump, read
+from orchestration.errors import NotFound, SpecError
 
 PIPELINE = """\
 title: LeOCLR and MoCo-v2 against random weights
@@ -92,7 +91,7 @@ def test_a_pipeline_becomes_typed_arms(file: Path) -> None:
     assert pipeline.data == {"folder": file.parent / "photos"}
     assert [arm.name for arm in pipeline.arms] == ["leoclr seed=0", "leoclr seed=1", "random seed=0", "random seed=1"]
     stage = pipeline.arms[1].stages["pretrain"]
-    assert stage.params == Pretrain(
+    expected = Pretrain(
         dataset="mnist5k",
         method="leoclr",
         epochs=12,
@@ -101,6 +100,7 @@ def test_a_pipeline_becomes_typed_arms(file: Path) -> None:
         crop=(0.2, 1.0),
         settings=Settings(temperature=0.1),
     )
+    assert repr(stage.params) == repr(expected)
     assert stage.params_json["settings"] == {"temperature": 0.1}
     assert stage.params_json["flip"] is False  # defaults are filled in
     assert stage.resources.workers == 2
@@ -257,9 +257,9 @@ trees = st.recursive(
     lambda below: st.lists(below, max_size=3) | st.dictionaries(words, below, max_size=4),
     max_leaves=12,
 )
-stage = st.fixed_dictionaries({}, optional={key: trees for key in ("kind", "needs", "params", "resources")})
+stage = st.fixed_dictionaries({}, optional=dict.fromkeys(("kind", "needs", "params", "resources"), trees))
 stages = st.dictionaries(st.sampled_from(["pretrain", "linear"]), stage, max_size=2)
-documents = trees | st.fixed_dictionaries({"stages": stages | trees}, optional={key: trees for key in KEYS[:5]})
+documents = trees | st.fixed_dictionaries({"stages": stages | trees}, optional=dict.fromkeys(KEYS[:5], trees))
 
 
 @given(documents, st.lists(st.tuples(words, words, words), max_size=1))
@@ -270,11 +270,12 @@ def test_junk_never_raises_anything_else(
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "junk.yaml"
     path.write_text(dump(document), encoding="utf-8", errors="surrogatepass")
+    message = ""
     try:
         spec.load(str(path), [f"{a}.{b}={c}" for a, b, c in sets])
-    except LeoclrOpsError as error:
-        assert isinstance(error, SpecError | NotFound)
-        assert str(error).isprintable()
+    except (SpecError, NotFound) as error:
+        message = str(error)
+    assert message.isprintable()
 
 
 def test_importing_spec_and_plan_imports_no_engine() -> None:

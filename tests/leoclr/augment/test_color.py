@@ -116,7 +116,11 @@ def test_drawn_parameters_have_the_view_s_ranges_and_frequencies() -> None:
     for share, expected in [(jittered_N, 0.8), (color.gray_N, 0.2), (color.sigma_N > 0, 0.5)]:
         assert abs(share.double().mean() - expected) < 5 * (expected * (1 - expected) / count) ** 0.5
     factors_NJ, sigma_N = color.factors_NJ[jittered_N], color.sigma_N[color.sigma_N > 0]
-    for values, low, high in [*((factors_NJ[:, op], 0.6, 1.4) for op in range(3)), (factors_NJ[:, 3], -0.1, 0.1), (sigma_N, 0.1, 2)]:
+    for values, low, high in [
+        *((factors_NJ[:, op], 0.6, 1.4) for op in range(3)),
+        (factors_NJ[:, 3], -0.1, 0.1),
+        (sigma_N, 0.1, 2),
+    ]:
         assert low <= values.min() and values.max() <= high
         assert abs(values.mean() - (low + high) / 2) < 5 * (high - low) / 12**0.5 / len(values) ** 0.5
     orders, counts = color.order_NJ.unique(dim=0, return_counts=True)

@@ -52,7 +52,9 @@ def test_boxes_are_distributed_as_torchvision_draws_them() -> None:
     image_3HW = torch.zeros(3, 40, 60)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        theirs_N4 = torch.tensor([RandomResizedCrop.get_params(image_3HW, [0.2, 1], [3 / 4, 4 / 3]) for _ in range(count)])
+        theirs_N4 = torch.tensor(
+            [RandomResizedCrop.get_params(image_3HW, [0.2, 1], [3 / 4, 4 / 3]) for _ in range(count)]
+        )
     for ours_N, theirs_N in zip(ours_N4.T, theirs_N4.T, strict=True):
         values = torch.arange(61)
         distance = [(column[:, None] <= values).double().mean(0) for column in (ours_N, theirs_N)]

@@ -47,13 +47,16 @@ def test_seed_epoch_and_stream_each_change_every_row() -> None:
 def test_numbers_are_even_and_independent() -> None:
     drawn = uniform(7, 0, torch.arange(20_000), stream=0, count=5)
     assert drawn.dtype == torch.float32
-    assert 0 <= drawn.min() and drawn.max() < 1
+    assert drawn.min() >= 0
+    assert drawn.max() < 1
     counts = torch.histc(drawn, 20, 0, 1)  # 5,000 expected in each; five standard deviations are 345
     assert (counts - 5000).abs().max() < 345
     assert (torch.corrcoef(drawn.T) - torch.eye(5)).abs().max() < 5 / 20_000**0.5
 
 
-@pytest.mark.parametrize(("name", "arguments"), [("seed", (-1, 0, 0)), ("epoch", (0, 2**32, 0)), ("stream", (0, 0, -1))])
+@pytest.mark.parametrize(
+    ("name", "arguments"), [("seed", (-1, 0, 0)), ("epoch", (0, 2**32, 0)), ("stream", (0, 0, -1))]
+)
 def test_what_does_not_fit_the_counter_is_refused(name: str, arguments: tuple[int, int, int]) -> None:
     seed, epoch, stream = arguments
     with pytest.raises(ValueError, match=f"{name}: "):

@@ -61,7 +61,9 @@ def test_ranks_share_the_global_batches_of_one_worker() -> None:
 
 
 def test_plans_change_with_seed_and_epoch_alone() -> None:
-    orders = {tuple(epoch_plan(50, batch=50, seed=seed, epoch=epoch)[0]) for seed, epoch in [(0, 0), (0, 1), (1, 0), (0, 0)]}
+    orders = {
+        tuple(epoch_plan(50, batch=50, seed=seed, epoch=epoch)[0]) for seed, epoch in [(0, 0), (0, 1), (1, 0), (0, 0)]
+    }
     assert len(orders) == 3
 
 
@@ -105,7 +107,10 @@ def test_an_image_gets_the_same_views_in_any_batch() -> None:
 def test_an_image_gets_other_views_in_another_epoch_or_seed() -> None:
     plan = [np.arange(20)]
     first = batches(loader(stack(gray=False)), plan)[0]
-    for other in (batches(loader(stack(gray=False)), plan, epoch=1)[0], batches(loader(stack(gray=False), seed=1), plan)[0]):
+    for other in (
+        batches(loader(stack(gray=False)), plan, epoch=1)[0],
+        batches(loader(stack(gray=False), seed=1), plan)[0],
+    ):
         assert all(not torch.equal(one, two) for one, two in zip(first, other, strict=True))
 
 
@@ -146,7 +151,9 @@ def test_a_damaged_file_is_named(files: Files, workers: int) -> None:
         batches(loader(files, workers=workers), epoch_plan(12, batch=4, seed=0, epoch=0))
 
 
-@pytest.mark.parametrize("view", [TestView(resize=16, size=12), TestView(resize=14, size=9), TestView(resize=7, size=7)])
+@pytest.mark.parametrize(
+    "view", [TestView(resize=16, size=12), TestView(resize=14, size=9), TestView(resize=7, size=7)]
+)
 def test_center_equals_torchvision(view: TestView, files: Files) -> None:
     images, indices = stack(gray=False), np.array([4, 0])
     ours_NCHW = center(images, indices, view, mean=MEAN, std=STD, device="cpu")

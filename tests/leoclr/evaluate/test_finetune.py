@@ -1,4 +1,4 @@
-"""Fine-tuning: few labels are balanced, the whole network trains, and continued runs are bit for bit undisturbed ones."""
+"""Fine-tuning: few labels are balanced, the whole network trains, continued runs are bit for bit undisturbed ones."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def test_vote_ignores_the_length_of_features_and_the_order_of_the_bank() -> None
 
 
 def test_settings_name_the_field_that_is_wrong() -> None:
-    with pytest.raises(ValueError, match="^k: 0"):
+    with pytest.raises(ValueError, match=r"^k: 0"):
         KnnSettings(k=0)
     with pytest.raises(ValueError, match=r"^temperature: 0\.0"):
         KnnSettings(temperature=0.0)

@@ -82,7 +82,8 @@ def test_nothing_to_find_is_an_error() -> None:
 
 def voc_overlap(a: np.ndarray, b: np.ndarray) -> float:
     """VOC's own: corners counted from 1, ends inclusive, hence + 1 to x1 and y1 and to every length."""
-    a, b = a.astype(float) + [1, 1, 0, 0], b.astype(float) + [1, 1, 0, 0]
+    from_one = np.array([1.0, 1.0, 0.0, 0.0])
+    a, b = a + from_one, b + from_one
     width = min(a[2], b[2]) - max(a[0], b[0]) + 1
     height = min(a[3], b[3]) - max(a[1], b[1]) + 1
     both = float(max(width, 0) * max(height, 0))

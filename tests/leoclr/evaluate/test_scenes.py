@@ -26,17 +26,17 @@ def data() -> DataSet:
 @pytest.mark.parametrize("side", [20, 40])
 def test_the_box_stays_on_the_ink(data: DataSet, side: int, mirror: bool) -> None:
     shown = show(data, "train", 0, view=SceneView(side=side, max_side=1000, mirror=mirror), device=CPU)
-    assert shown.image_CHW.shape == (3, side, side * 3 // 2)
+    assert shown.image.shape == (3, side, side * 3 // 2)
     seen = target(data.splits["train"].scenes[0], shown)
     assert seen["labels"].tolist() == [3]
-    rows, columns = torch.nonzero(shown.image_CHW[0] > 0.5, as_tuple=True)
+    rows, columns = torch.nonzero(shown.image[0] > 0.5, as_tuple=True)
     ink = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
     assert seen["boxes"][0].tolist() == [float(edge) for edge in ink]
 
 
 def test_predictions_come_back_in_the_pixels_of_the_scene(data: DataSet) -> None:
     shown = show(data, "test", 0, view=SceneView(side=50, max_side=60), device=CPU)
-    assert shown.image_CHW.shape == (3, 40, 60)
+    assert shown.image.shape == (3, 40, 60)
     seen = target(data.splits["test"].scenes[0], shown)
     back = predictions(seen | {"scores": torch.ones(1)}, shown)
     np.testing.assert_allclose(back.boxes, data.splits["test"].scenes[0].boxes, rtol=1e-6)
@@ -45,8 +45,8 @@ def test_predictions_come_back_in_the_pixels_of_the_scene(data: DataSet) -> None
 def test_the_image_is_normalized_by_channel(data: DataSet) -> None:
     data = DataSet(data.name, data.classes, data.splits, (0.5, 0.25, 0.0), (0.5, 0.25, 2.0))
     shown = show(data, "test", 0, view=SceneView(side=20, max_side=30), device=CPU)
-    assert shown.image_CHW[:, 5, 5].tolist() == [1.0, 3.0, 0.5]
-    assert shown.image_CHW[:, 0, 0].tolist() == [-1.0, -1.0, 0.0]
+    assert shown.image[:, 5, 5].tolist() == [1.0, 3.0, 0.5]
+    assert shown.image[:, 0, 0].tolist() == [-1.0, -1.0, 0.0]
 
 
 def test_sizes_follow_the_shorter_side_up_to_the_limit() -> None:

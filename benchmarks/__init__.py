@@ -1,0 +1,1 @@
+"""Scripts that measure this project; each prints what the README shows."""
