@@ -2,7 +2,7 @@
 
     python -m benchmarks.quickstart [--home DIR]
 
-Prints a line a figure, then the table of the run, and writes build/quickstart.json. Peer of the second submit is the first one.
+Prints a line a figure, then the table of the run, and writes build/quickstart.json.
 """
 
 from __future__ import annotations

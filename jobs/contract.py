@@ -4,7 +4,7 @@ A file of this package defines
 
     METRICS  the numbers it ends with; the first is the one to show
     NEEDS    the kinds it must come after: a linear evaluation needs a `pretrain`
-    params_type(raw)  the type that its `params` are checked against: a pydantic dataclass, keys it does not know are refused
+    params_type(raw)  the pydantic type that its `params` are checked against; keys it does not know are refused
     train_loop(config)  what each Ray Train worker runs; `config` is a `Job` as JSON
 
 Params decide the numbers and are fingerprinted. Resources say where and how a stage runs and are not.
@@ -42,7 +42,7 @@ class Params(Protocol):
 
 
 class Resources(BaseModel):
-    """Where and how a stage runs. Nothing here changes a published number, save the rounding that comes with a worker count."""
+    """Where and how a stage runs; nothing here changes a number by more than the rounding of a worker count."""
 
     model_config = FROZEN
 
@@ -52,7 +52,9 @@ class Resources(BaseModel):
     loader_workers: int = Field(default=0, ge=0)  # decoding processes a worker, for data sets that live in files
     checkpoint_every_s: float = Field(default=30, ge=0)  # at the end of an epoch, when the last one is this old
     checkpoint_every_steps: int = Field(default=0, ge=0)  # also inside an epoch, after every so many steps; 0: never
-    max_failures: int = Field(default=2, ge=0)  # crashed workers or nodes that a stage survives, each time from its checkpoint
+    max_failures: int = Field(
+        default=2, ge=0
+    )  # crashed workers or nodes that a stage survives, each time from its checkpoint
 
 
 class Job(BaseModel):

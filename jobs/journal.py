@@ -1,12 +1,14 @@
-"""The journal of a stage: every number it records, one JSON line each, in a file that only grows.
+"""The journal of a stage: every number it records, as JSON lines in a file that only grows.
 
-    {"s": 120, "t": 1790000000123, "m": {"loss": 5.1}, "p": [2, 8, 0.31]}   step 120, its time, its numbers; epoch 2 of 8, 31 % done
-    {"e": 1, "s": 120, "t": ..., "m": {"knn_top1": 71.4}}                   numbers of the end of epoch 1
+    {"s": 120, "t": 1790000000123, "m": {"loss": 5.1}, "p": [2, 8, 0.31]}   step 120; epoch 2 of 8, 31 % of all is done
+    {"e": 1, "s": 120, "t": ..., "m": {"knn_top1": 71.4}}                   the end of epoch 1
     {"y": 7, "t": ..., "m": {"system/...": 12.5}}                           the 7th sample of the machine
 
-The worker never waits for a tracker: it appends here, and the driver carries new lines to MLflow. The file survives the worker
-and the driver. A step is written once: a stage that continues from a checkpoint repeats some steps, and finds them
-already written. So the history is that of an undisturbed run, with the time at which each number was first seen.
+`s` counts steps over all epochs, `t` is Unix time in milliseconds, `m` holds the numbers by name.
+
+The worker never waits for a tracker: it appends here, and the driver carries new lines to MLflow. The file survives
+both. A step is written once: a stage that continues from a checkpoint repeats some steps, and finds them already
+written. So the history is that of an undisturbed run, with the time at which each number was first seen.
 """
 
 from __future__ import annotations
@@ -92,7 +94,7 @@ class Journal:
         self._file.close()
 
     def _sample(self, now: float) -> None:
-        """Write the machine's load under the names that MLflow's own system metrics have, and the speed since the last."""
+        """Write the machine's load, under the names of MLflow's own system metrics, and the speed since the last."""
         memory = psutil.virtual_memory()
         numbers = {
             "system/cpu_utilization_percentage": psutil.cpu_percent(),
@@ -113,7 +115,7 @@ class Journal:
 
 
 def read(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
-    """Return the whole lines from byte `offset` on, and the offset behind them; a line being written is left for later."""
+    """Return the whole lines from byte `offset` on, and the offset behind them; a half-written line is left for later."""
     try:
         with path.open("rb") as file:
             file.seek(offset)

@@ -1,8 +1,8 @@
 """The one training loop: it runs any `Work`, records, checkpoints, and continues where a kill left it.
 
-What is on disk decides, never what a process remembers: a sealed `result/` means the stage is done; otherwise the newest whole
-checkpoint is where it continues; otherwise it starts. Ray Train's own snapshot is not needed to resume, so that a torn
-one cannot stop a run from ever starting.
+What is on disk decides, never what a process remembers: a sealed `result/` means the stage is done; otherwise the
+newest whole checkpoint is where it continues; otherwise it starts. Ray Train's own snapshot is not needed to resume, so
+that a torn one cannot stop a run from ever starting.
 """
 
 from __future__ import annotations
@@ -21,11 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import ray.train
 import torch
 from filelock import FileLock
-from ray.train import Checkpoint
-from ray.train.v2.api.report_config import CheckpointUploadMode
 from torch import distributed as dist
 
 from jobs.contract import Job
@@ -44,8 +41,8 @@ Numbers = Mapping[str, float | int]
 def run(config: Mapping[str, Any], build: Build, export: Export | None = None) -> None:
     """Run the stage that `config` (a `Job` as JSON) describes in this worker.
 
-    `build` makes the work, from params alone, after the seed is set; `export` writes what else the result holds. Both must do
-    the same on every worker, save that only the first calls `export`.
+    `build` makes the work, from params alone, after the seed is set, and must do the same on every worker; `export`
+    writes what else the result holds, on the first worker.
     Raises: Diverged, CheckpointError, DataError; the journal and the last checkpoint stay.
     """
     job = Job.model_validate(config)
@@ -55,7 +52,7 @@ def run(config: Mapping[str, Any], build: Build, export: Export | None = None) -
             log.info("already finished")
             return
         torch.set_num_threads(max(1, int(job.resources.cpus_per_worker)))
-        device = ray.train.torch.get_device()
+        device = _device()
         _seed(int(job.params["seed"]))
         work = build(job, device)
         _train(job, work, _resume(job, work, device))
@@ -93,12 +90,20 @@ def _train(job: Job, work: Work, at: Position) -> None:
             journal.close()
 
 
+def _device() -> torch.device:
+    """Return the device that Ray gave this worker."""
+    from ray.train.torch import get_device  # in a worker only: it takes 2 s, and a plan imports this for params alone
+
+    device: torch.device = get_device()
+    return device
+
+
 def _agree(decision: bool) -> bool:
     """Return the first worker's decision on every worker: their clocks differ."""
     if distributed.world_size() == 1:
         return decision
     shared: list[Any] = [decision]
-    dist.broadcast_object_list(shared, src=0, device=ray.train.torch.get_device())
+    dist.broadcast_object_list(shared, src=0, device=_device())
     return bool(shared[0])
 
 
@@ -121,9 +126,11 @@ def _checkpoint(job: Job, work: Work, at: Position, journal: Journal | None, num
 
 def _report(numbers: Numbers, saved: Path | None = None) -> None:
     """Tell Ray Train; costs a poll of its controller, so only at checkpoints and at the end."""
+    from ray.train import Checkpoint, CheckpointUploadMode, report
+
     plain = {name: float(value) for name, value in numbers.items()}
     held = Checkpoint.from_directory(str(saved)) if saved else None
-    ray.train.report(plain, checkpoint=held, checkpoint_upload_mode=CheckpointUploadMode.NO_UPLOAD)
+    report(plain, checkpoint=held, checkpoint_upload_mode=CheckpointUploadMode.NO_UPLOAD)
 
 
 def _resume(job: Job, work: Work, device: torch.device) -> Position:

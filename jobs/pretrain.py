@@ -6,7 +6,7 @@ import dataclasses
 import functools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pydantic
 import torch
@@ -47,9 +47,8 @@ def _typed(method: str) -> type[PretrainParams]:
         "__module__": __name__,
         "__doc__": PretrainParams.__doc__,
     }
-    return pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=FORBID)(
-        type("PretrainParams", (PretrainParams,), fields)
-    )
+    plain = type("PretrainParams", (PretrainParams,), fields)
+    return cast(type[PretrainParams], pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=FORBID)(plain))
 
 
 def train_loop(config: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Semi-supervised evaluation: the whole network is fine-tuned on class-balanced shares of the labels, one after another."""
+"""Semi-supervised evaluation: the whole network is fine-tuned on class-balanced shares of the labels, one by one."""
 
 from __future__ import annotations
 

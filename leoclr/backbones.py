@@ -5,18 +5,20 @@ N images, F feature values, C channels, H x W pixels.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor, nn
-from torchvision.models.resnet import BasicBlock, Bottleneck
+
+if TYPE_CHECKING:
+    from torchvision.models.resnet import BasicBlock, Bottleneck
 
 Stem = Literal["imagenet", "cifar", "stride2"]
 """imagenet: 7x7 stride 2 and max-pool (224 px); cifar: 3x3 stride 1 (32 px); stride2: 3x3 stride 2 (28..96 px)."""
 
-BACKBONES: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int, int]]] = {
-    "resnet18": (BasicBlock, (2, 2, 2, 2)),  # block and blocks per stage: He et al. 2015, arXiv:1512.03385, table 1
-    "resnet34": (BasicBlock, (3, 4, 6, 3)),
-    "resnet50": (Bottleneck, (3, 4, 6, 3)),
+BACKBONES: dict[str, tuple[Literal["basic", "bottleneck"], tuple[int, int, int, int]]] = {
+    "resnet18": ("basic", (2, 2, 2, 2)),  # block and blocks per stage: He et al. 2015, arXiv:1512.03385, table 1
+    "resnet34": ("basic", (3, 4, 6, 3)),
+    "resnet50": ("bottleneck", (3, 4, 6, 3)),
 }
 
 _STEM_REDUCTION: dict[Stem, int] = {"imagenet": 4, "cifar": 1, "stride2": 2}
@@ -49,7 +51,8 @@ class Backbone(nn.Module):
     def __init__(self, name: str, *, width: int, stem: Stem) -> None:
         """Make `name` of BACKBONES; see `build`, which checks its arguments."""
         super().__init__()
-        block, depths = BACKBONES[name]
+        kind, depths = BACKBONES[name]
+        block = _block(kind)
         planes = [width, 2 * width, 4 * width, 8 * width]
         self.layer_channels = tuple(block.expansion * each for each in planes)
         self.feature_dim = self.layer_channels[-1]
@@ -81,6 +84,14 @@ class Backbone(nn.Module):
             "layer3": self.layer3,
             "layer4": self.layer4,
         }
+
+
+def _block(kind: Literal["basic", "bottleneck"]) -> type[BasicBlock] | type[Bottleneck]:
+    # Imported when a network is made: torchvision loads torch's compiler, 3 s, and a plan only asks for names.
+    from torchvision.models.resnet import BasicBlock, Bottleneck
+
+    block: type[BasicBlock] | type[Bottleneck] = BasicBlock if kind == "basic" else Bottleneck
+    return block
 
 
 def _stem_convolution(stem: Stem, width: int) -> nn.Conv2d:

@@ -3,8 +3,8 @@
     <root>/00000120/state.pt         tensors, numbers and strings only; read with weights_only=True
     <root>/00000120/manifest.json    format, fingerprint, position, and the sha256 of every other file
 
-A folder is written under another name, flushed to disk and renamed: a reader sees all of it or nothing. A folder whose bytes
-do not match its manifest (torn, flipped, truncated) is passed over in favor of the one before it. A trained trunk
+A folder is written under another name, flushed to disk and renamed: a reader sees all of it or nothing. A folder whose
+bytes do not match its manifest (torn, flipped, truncated) is passed over in favor of the one before it. A trained trunk
 leaves as safetensors, with what is needed to build it again in its header.
 """
 

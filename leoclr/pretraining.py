@@ -86,7 +86,7 @@ class Pretraining:
         device: torch.device,
         loader_workers: int = 0,
     ) -> None:
-        self.method = method.to(device, memory_format=torch.channels_last)  # 1.2 to 1.4 times as fast on a CPU too
+        self.method = method.to(device).to(memory_format=torch.channels_last)  # faster, on a CPU too
         self.epochs = settings.epochs
         self._settings, self._seed, self._device, self._data = settings, seed, device, data
         self._images = data.splits["unlabeled" if "unlabeled" in data.splits else "train"].images

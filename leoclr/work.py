@@ -1,8 +1,8 @@
 """Work: something that trains by steps and can be stopped after any step and continued, bit for bit.
 
-Pre-training and every evaluation protocol with training in it is a `Work`; `jobs.loop` is the one loop that runs them all.
-A Work knows nothing of Ray, files or trackers. The caller holds the position (epoch, step); the Work holds everything else
-that decides the next number, and gives it as `state()`.
+Pre-training and every evaluation protocol with training in it is a `Work`; `jobs.loop` is the one loop that runs them
+all. A Work knows nothing of Ray, files or trackers. The caller holds the position (epoch, step); the Work holds
+everything else that decides the next number, and gives it as `state()`.
 
 Random numbers come from counters (seed, epoch, image), never from a generator that has been running: a continued epoch
 draws what the undisturbed one would have drawn.

@@ -1,9 +1,9 @@
-"""Where stages run: Ray in this process's own small cluster, or the cluster that RAY_ADDRESS names. Only this file starts Ray.
+"""Where stages run: a small Ray cluster of this process's own, or the one that RAY_ADDRESS names. Only this starts Ray.
 
-A stage is a `TorchTrainer`. With several workers it has a controller and a worker group of its own processes. With one it runs in
-Train's local mode inside a Ray task: same trainer, same loop, in a warm process that has torch imported already. On 2 cores
-a worker group costs about 16 s before its first step, a warm process none, and most stages of a pipeline are
-small evaluations.
+A stage is a `TorchTrainer`. With several workers it has a controller and a worker group of its own processes. With one
+it runs in Train's local mode inside a Ray task: same trainer, same loop, in a warm process that has torch imported
+already. On 2 cores a worker group costs about 16 s before its first step, a warm process none, and most stages of a
+pipeline are small evaluations.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from collections.abc import Iterable
 
 
 class LeoclrOpsError(Exception):
-    """One mistake: where it is (`place`, such as "pipeline.yaml: stages.probe.kind"), what it is, what to do about it."""
+    """One mistake: where it is (`place`: "pipeline.yaml: stages.probe.kind"), what it is, what to do about it."""
 
     exit_code = 1
 
@@ -52,8 +52,8 @@ class StageFailed(LeoclrOpsError):
 def render(error: LeoclrOpsError) -> str:
     """Return the text that the user sees.
 
-    >>> print(render(SpecError("no stage kind is called `liner`", place="p.yaml: stages.probe.kind", hint="did you mean `linear`?")))
-    error: p.yaml: stages.probe.kind: no stage kind is called `liner`
+    >>> print(render(SpecError("no stage kind is called `liner`", place="p.yaml: kind", hint="did you mean `linear`?")))
+    error: p.yaml: kind: no stage kind is called `liner`
     <BLANKLINE>
     hint: did you mean `linear`?
     """

@@ -1,8 +1,8 @@
-"""From journals to MLflow: one thread follows the journal of every running stage and carries new numbers over in batches.
+"""From journals to MLflow: one thread follows the journal of every running stage and carries new numbers over.
 
-The journal is the outbox: workers only append to it, so a slow, restarting or dead tracking server never holds up a step. What
-was carried over is noted beside the journal afterwards; after a crash in between, the same points are sent again, and
-MLflow keeps one of each (same key, value, step and time).
+The journal is the outbox: workers only append to it, so a slow, restarting or dead tracking server never holds up a
+step. What was carried over is noted beside the journal afterwards; after a crash in between, the same points are sent
+again, and MLflow keeps one of each (same key, value, step and time).
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from jobs import journal
+from orchestration.errors import StoreError
+from orchestration.records import Point
 from orchestration.storage import write_atomic
-from orchestration.tracking import Point, Store
+from orchestration.tracking import Store
 
 LOOK_S = 0.4  # between two looks at the journals
 SEND_S = 3.0  # between two batches of one run: SQLite takes 1,000 points as fast as 10
@@ -124,8 +126,8 @@ class Recorder:
                     self._store.heartbeat([self._submission])
                     beaten = now
                 self._trouble = ""
-            except Exception as error:  # the one place that must outlive any fault of the store: it tries again
-                self._trouble = f"the tracking store does not answer ({type(error).__name__}); numbers wait on disk"
+            except StoreError as error:
+                self._trouble = f"numbers wait on disk: {error}"
                 pause_until = time.monotonic() + RETRY_S
 
     def _look(self, followed: _Followed) -> None:

@@ -13,6 +13,7 @@ from orchestration.errors import StoreError
 from orchestration.plan import PastRun, Plan, PlannedStage
 from orchestration.provenance import Owner
 
+Ending = Literal["FINISHED", "FAILED", "KILLED"]
 Status = Literal["FINISHED", "RUNNING", "FAILED", "KILLED"]
 
 ROLE = "leoclr.role"  # "submission" (a parent run) or "stage" (its child)

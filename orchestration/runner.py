@@ -30,6 +30,7 @@ from orchestration.errors import StoreError
 from orchestration.plan import Plan, PlannedStage, State
 from orchestration.progress import Snapshot, StageState, StageView
 from orchestration.recorder import Recorder
+from orchestration.records import Ending
 from orchestration.spec import PipelineSpec
 from orchestration.storage import Home
 from orchestration.tracking import Store
@@ -113,7 +114,11 @@ class _Submission:
         """Open the submission's run: that of the same plan if it was interrupted, else a new one."""
         memory = self._home.submission(self._plan.fingerprint)
         run_id = self._store.begin_submission(
-            self._plan, title=self._spec.title, spec_yaml=self._spec.yaml, arm_labels=self._labels, resume=_read_run(memory)
+            self._plan,
+            title=self._spec.title,
+            spec_yaml=self._spec.yaml,
+            arm_labels=self._labels,
+            resume=_read_run(memory),
         )
         storage.write_atomic(memory, json.dumps({"run_id": run_id}))
         for stage in self._stages.values():
@@ -127,7 +132,7 @@ class _Submission:
             for stage in self._stages.values()
             if stage.state == "failed"
         )
-        status = "KILLED" if stopped else "FAILED" if failed else "FINISHED"
+        status: Ending = "KILLED" if stopped else "FAILED" if failed else "FINISHED"
         self._store.end(self._run_id, status, reason="; ".join(failed)[:2000] or ("stopped" if stopped else ""))
         return Outcome(self._run_id, failed, stopped)
 
@@ -185,7 +190,7 @@ class _Submission:
                 parent=self._run_id,
                 pipeline=self._plan.pipeline,
                 arm_labels=self._labels[stage.plan.arms[0]],
-                resume=_read_run(folder / "run.json"),
+                resume=_read_run(folder / "run.json") or stage.plan.resume,
             )
             storage.write_atomic(folder / "run.json", json.dumps({"run_id": stage.run_id}))
             self._record(stage)
@@ -219,7 +224,7 @@ class _Submission:
             self._commit(stage)
 
     def _commit(self, stage: _Stage) -> None:
-        """Bring a sealed result to the tracking store; where that does not answer, later: the result is safe on disk."""
+        """Bring a sealed result to the tracking store; later where that does not answer: it is safe on disk."""
         assert stage.run_id
         folder = self._home.stage(stage.plan.fingerprint)
         if not checkpoint.sealed(folder / "result", fingerprint=stage.plan.fingerprint):

@@ -28,7 +28,7 @@ MANIFEST = "manifest.json"  # {"files": {file: {sha256, bytes}}} of all beside i
 READ_BYTES = 1 << 20  # hashing a large file needs no more memory than this
 
 
-class Busy(StoreError):  # noqa: N818  # it is a state of the lock, and no error to most callers
+class Busy(StoreError):  # it is a state of the lock, and no error to most callers
     """Another process holds the lock."""
 
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from leoclr import RESULTS_VERSION
@@ -154,7 +154,7 @@ class Store:
     def end(
         self,
         run_id: str,
-        status: Literal["FINISHED", "FAILED", "KILLED"],
+        status: records.Ending,
         *,
         reason: str = "",
         ended_ms: int | None = None,

@@ -8,7 +8,6 @@ holds its digest, and read back through the VOC reader.
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -94,7 +93,7 @@ def _publish(folder: Path) -> None:
     try:
         _write(draft)
         draft.chmod(0o755)  # mkdtemp's folder is its owner's alone; a cache may be shared
-        os.rename(draft, folder)
+        draft.rename(folder)
     except OSError as error:
         if not folder.is_dir():  # not the lost race, where the winner's folder, equal to ours, stays
             raise DataError(f"{folder}: the scenes cannot be written: {error}", hint="is the disk full?") from error

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,9 +20,12 @@ from leoclr.backbones import Backbone
 from leoclr.data.contract import DataSet
 from leoclr.evaluate import features, metrics, scenes
 from leoclr.evaluate.batches import global_batch, plan
-from leoclr.evaluate.detector import Detector, DetectorSettings, Target
+from leoclr.evaluate.detector_settings import DetectorSettings, Target
 from leoclr.evaluate.scenes import SceneView
 from leoclr.work import Number
+
+if TYPE_CHECKING:
+    from leoclr.evaluate.detector import Detector
 
 Batch = tuple[list[Tensor], list[Target]]
 
@@ -84,6 +87,8 @@ class Detection:
     def __init__(
         self, backbone: Backbone, data: DataSet, *, settings: DetectionSettings, seed: int, device: torch.device
     ) -> None:
+        from leoclr.evaluate.detector import Detector  # here: it loads torchvision, and a plan only needs the settings
+
         self._settings, self._data, self._seed, self._device = settings, data, seed, device
         self._train = data.splits["train"]
         self._batch = global_batch(settings.batch, len(self._train))

@@ -13,7 +13,7 @@ from torch import nn
 from leoclr import backbones
 from leoclr.data.contract import Boxes, DataSet, Split, Stack
 from leoclr.evaluate.detection import Detection, DetectionSettings
-from leoclr.evaluate.detector import DetectorSettings
+from leoclr.evaluate.detector_settings import DetectorSettings
 
 CPU = torch.device("cpu")
 SMALL: dict[str, Any] = {

@@ -8,7 +8,8 @@ from torch import nn
 from torchvision.ops import roi_align
 
 from leoclr import backbones
-from leoclr.evaluate.detector import Detector, DetectorSettings
+from leoclr.evaluate.detector import Detector
+from leoclr.evaluate.detector_settings import DetectorSettings
 
 SETTINGS = DetectorSettings(anchor_sizes=(8, 16), anchor_ratios=(1.0,), pool=4, score_min=0.0, proposals=(20, 10))
 
