@@ -115,7 +115,7 @@ class Journal:
 
 
 def read(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
-    """Return the whole lines from byte `offset` on, and the offset behind them; a half-written line is left for later."""
+    """Return the whole lines from byte `offset` on, and the offset behind them; a half-written one is left."""
     try:
         with path.open("rb") as file:
             file.seek(offset)

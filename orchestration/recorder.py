@@ -85,10 +85,10 @@ class Recorder:
         with self._lock:
             self._followed[run_id] = followed
 
-    def progress(self, run_id: str) -> Progress:
-        """Return how far the stage of `run_id` is."""
+    def progress(self, run_id: str | None) -> Progress:
+        """Return how far the stage of `run_id` is; nothing where it is not followed."""
         with self._lock:
-            followed = self._followed.get(run_id)
+            followed = self._followed.get(run_id or "")
             return followed.progress if followed else Progress()
 
     def drain(self, run_id: str) -> None:

@@ -16,9 +16,9 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jobs
 from jobs.contract import Job
@@ -27,18 +27,17 @@ from leoclr import checkpoint
 from orchestration import backend, storage
 from orchestration.backend import Backend, Ended
 from orchestration.errors import StoreError
-from orchestration.plan import Plan, PlannedStage, State
-from orchestration.progress import Snapshot, StageState, StageView
+from orchestration.plan import Plan, State
+from orchestration.progress import Snapshot, StageState
 from orchestration.recorder import Recorder
 from orchestration.records import Ending
 from orchestration.spec import PipelineSpec
 from orchestration.storage import Home
 from orchestration.tracking import Store
+from orchestration.underway import Underway
 
 POLL_S = 0.25  # between two looks at Ray; also how fast the display moves
 WAIT_S = 2.0  # between two looks at a stage that another submit is running
-
-UNDER_WAY = frozenset({"waiting", "queued", "running", "committing"})
 
 Show = Callable[[Snapshot], None]
 
@@ -50,22 +49,6 @@ class Outcome:
     run_id: str  # of the submission's MLflow run
     failed: tuple[str, ...] = ()  # "stage arm: reason" of each stage that failed
     stopped: bool = False  # by Ctrl-C, SIGTERM or `cancel`
-
-
-@dataclass(slots=True)
-class _Stage:
-    """A planned stage on its way."""
-
-    plan: PlannedStage
-    state: StageState | Literal["committing"]
-    run_id: str | None = None
-    started: float = 0.0
-    seconds: float = 0.0
-    crashes: int = 0
-    retry_at: float = 0.0
-    note: str = ""
-    metric: tuple[str, float] | None = None
-    lock: ExitStack = field(default_factory=ExitStack)
 
 
 def submit(spec: PipelineSpec, plan: Plan, store: Store, home: Home, *, show: Show) -> Outcome:
@@ -85,10 +68,13 @@ class _Submission:
         self._started = time.monotonic()
         self._labels = {arm.name: arm.labels for arm in spec.arms}
         self._stages = {
-            planned.fingerprint: _Stage(planned, "waiting" if planned.state is State.TODO else "reused", planned.run_id)
+            planned.fingerprint: Underway(
+                planned, "waiting" if planned.state is State.TODO else "reused", planned.run_id
+            )
             for planned in plan.stages
         }
-        self._jobs: dict[Any, _Stage] = {}  # by Ray's handle
+        self._jobs: dict[Any, Underway] = {}  # by Ray's handle
+        self._claim = ExitStack()  # of the plan, so that two submits of it are two runs
 
     def run(self) -> Outcome:
         """Run to the end; a stop from outside ends every run of ours as KILLED before Ray goes down."""
@@ -108,19 +94,27 @@ class _Submission:
             self._recorder.close()
             for stage in self._stages.values():
                 stage.lock.close()
-        return self._close(stopped)
+        outcome = self._close(stopped)
+        self._claim.close()
+        return outcome
 
     def _open(self) -> str:
         """Open the submission's run: that of the same plan if it was interrupted, else a new one."""
         memory = self._home.submission(self._plan.fingerprint)
+        try:
+            self._claim.enter_context(storage.locked(memory.with_suffix(".lock")))
+            mine = True
+        except storage.Busy:  # another process runs the same plan: its run is not ours to continue
+            mine = False
         run_id = self._store.begin_submission(
             self._plan,
             title=self._spec.title,
             spec_yaml=self._spec.yaml,
             arm_labels=self._labels,
-            resume=_read_run(memory),
+            resume=_read_run(memory) if mine else None,
         )
-        storage.write_atomic(memory, json.dumps({"run_id": run_id}))
+        if mine:
+            storage.write_atomic(memory, json.dumps({"run_id": run_id}))
         for stage in self._stages.values():
             if stage.state == "reused" and stage.run_id:
                 self._record(stage)
@@ -140,7 +134,7 @@ class _Submission:
         for stage in self._stages.values():
             if stage.state == "waiting":
                 cluster.require_room(stage.plan.name, stage.plan.spec.resources)
-        while any(stage.state in UNDER_WAY for stage in self._stages.values()):
+        while any(stage.is_open for stage in self._stages.values()):
             self._start_ready(cluster)
             for stage in self._stages.values():
                 if stage.state == "committing" and time.monotonic() >= stage.retry_at:
@@ -167,14 +161,14 @@ class _Submission:
                 self._jobs[cluster.start(self._job(stage))] = stage
                 cpus, gpus = cpus - need_cpus, gpus - need_gpus
 
-    def _is_ready(self, stage: _Stage) -> bool:
+    def _is_ready(self, stage: Underway) -> bool:
         """Return whether all that `stage` needs is finished; it is blocked when one of them failed."""
         states = {self._stages[needed].state for needed in stage.plan.inputs.values()}
         if states & {"failed", "blocked"}:
             stage.state, stage.note = "blocked", "what it needs failed"
         return states <= {"done", "reused"}
 
-    def _begin(self, stage: _Stage) -> bool:
+    def _begin(self, stage: Underway) -> bool:
         """Lock the stage's folder and open its run; False when another submit holds it, or has finished it."""
         folder = self._home.stage(stage.plan.fingerprint)
         if not stage.crashes:
@@ -183,15 +177,18 @@ class _Submission:
             except storage.Busy:
                 stage.note, stage.retry_at = "another submit is running it", time.monotonic() + WAIT_S
                 return False
-            if stage.note and self._reuse(stage):
+            if self._reuse(stage):
                 return False
+            noted = _read_run(folder / "run.json") or stage.plan.resume
             stage.run_id = self._store.begin_stage(
                 stage.plan,
                 parent=self._run_id,
                 pipeline=self._plan.pipeline,
                 arm_labels=self._labels[stage.plan.arms[0]],
-                resume=_read_run(folder / "run.json") or stage.plan.resume,
+                resume=noted,
             )
+            if stage.run_id != noted:
+                _forget(folder)
             storage.write_atomic(folder / "run.json", json.dumps({"run_id": stage.run_id}))
             self._record(stage)
             self._recorder.follow(stage.run_id, folder)
@@ -199,17 +196,17 @@ class _Submission:
         stage.state, stage.note = "running", ""
         return True
 
-    def _reuse(self, stage: _Stage) -> bool:
-        """Take over the run with which another submit has finished `stage` while this one waited."""
-        for past in self._store.past_runs():
-            if past.reusable and past.fingerprint == stage.plan.fingerprint:
+    def _reuse(self, stage: Underway) -> bool:
+        """Take over the run with which another submit has finished `stage` since this one was planned."""
+        for past in self._store.past_runs(stage.plan.fingerprint):
+            if past.reusable:
                 stage.state, stage.note, stage.run_id = "reused", "", past.run_id
                 stage.lock.close()
                 self._record(stage)
                 return True
         return False
 
-    def _finish(self, stage: _Stage, ended: Ended) -> None:
+    def _finish(self, stage: Underway, ended: Ended) -> None:
         """Commit a stage whose job ended well, try a crashed one again, and give up on any other."""
         assert stage.run_id
         if ended.reason:
@@ -223,7 +220,7 @@ class _Submission:
         else:
             self._commit(stage)
 
-    def _commit(self, stage: _Stage) -> None:
+    def _commit(self, stage: Underway) -> None:
         """Bring a sealed result to the tracking store; later where that does not answer: it is safe on disk."""
         assert stage.run_id
         folder = self._home.stage(stage.plan.fingerprint)
@@ -244,7 +241,7 @@ class _Submission:
         self._settle(stage, "done")
         shutil.rmtree(folder / "result", ignore_errors=True)  # MLflow has it now; log, journal and run id stay
 
-    def _fail(self, stage: _Stage, reason: str) -> None:
+    def _fail(self, stage: Underway, reason: str) -> None:
         assert stage.run_id
         stage.note = reason
         with contextlib.suppress(StoreError):  # the numbers stay in the journal; the failure is told all the same
@@ -252,24 +249,24 @@ class _Submission:
         self._store.end(stage.run_id, "FAILED", reason=reason)
         self._settle(stage, "failed")
 
-    def _settle(self, stage: _Stage, state: StageState) -> None:
+    def _settle(self, stage: Underway, state: StageState) -> None:
         stage.state, stage.seconds = state, time.monotonic() - stage.started
         stage.lock.close()
 
     def _stop(self, reason: str) -> None:
         """End every run under way as KILLED; their checkpoints and journals stay for the next submit."""
         for stage in self._stages.values():
-            if stage.state in ("running", "committing") and stage.run_id:
+            if stage.is_running and stage.run_id:
                 self._store.end(stage.run_id, "KILLED", reason=reason)
                 self._settle(stage, "stopped")
         self._draw()
 
-    def _record(self, stage: _Stage) -> None:
+    def _record(self, stage: Underway) -> None:
         assert stage.run_id
         for arm in stage.plan.arms:
             self._store.record_arm(self._run_id, arm, stage.plan.name, stage.run_id)
 
-    def _job(self, stage: _Stage) -> Job:
+    def _job(self, stage: Underway) -> Job:
         plan, inputs = stage.plan, {}
         for needed in plan.inputs.values():
             upstream = self._stages[needed]
@@ -288,34 +285,8 @@ class _Submission:
         )
 
     def _draw(self) -> None:
-        views = tuple(self._view(stage) for stage in self._stages.values())
+        views = tuple(stage.view(self._recorder.progress(stage.run_id)) for stage in self._stages.values())
         self._show(Snapshot(self._plan.pipeline, self._run_id, self._started, views, self._recorder.trouble))
-
-    def _view(self, stage: _Stage) -> StageView:
-        plan, running = stage.plan, stage.state in ("running", "committing") and stage.run_id is not None
-        progress = self._recorder.progress(stage.run_id) if running and stage.run_id else None
-        seconds = time.monotonic() - stage.started if running else stage.seconds
-        left = None
-        if progress and progress.fraction > 0.02:
-            left = seconds * (1 - progress.fraction) / progress.fraction
-        elif stage.state in ("waiting", "queued", "running"):
-            left = plan.estimate_s
-        return StageView(
-            name=plan.name,
-            kind=plan.kind,
-            arms=plan.arms,
-            state="running" if stage.state == "committing" else stage.state,
-            run_id=stage.run_id,
-            fraction=progress.fraction if progress else 0.0,
-            epoch=progress.epoch if progress else 0,
-            epochs=progress.epochs if progress else 0,
-            loss=progress.loss if progress else None,
-            metric=progress.metric if progress else stage.metric,
-            images_per_s=progress.images_per_s if progress else None,
-            seconds=seconds,
-            seconds_left=left,
-            note=stage.note,
-        )
 
 
 def _read_run(path: Path) -> str | None:
@@ -325,6 +296,13 @@ def _read_run(path: Path) -> str | None:
         return noted["run_id"]
     except (FileNotFoundError, ValueError, KeyError):  # never opened, or torn by a crash while it was
         return None
+
+
+def _forget(folder: Path) -> None:
+    """Make the folder ready for a new run, which gets the whole history; it begins anew where no checkpoint is left."""
+    (folder / "journal.sent").unlink(missing_ok=True)
+    if not (folder / "checkpoints").exists() and not (folder / "result").exists():
+        (folder / "journal.jsonl").unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -162,12 +162,15 @@ class Store:
         """Close a run; `ended_ms` is now unless something is known of when it really ended."""
         self._end(run_id, status, ended_ms or _now_ms(), {records.REASON: reason[: records.MAX_TAG]})
 
-    def past_runs(self) -> list[PastRun]:
-        """Return every stage run, newest first; those that are finished have their artifacts checked.
+    def past_runs(self, fingerprint: str | None = None) -> list[PastRun]:
+        """Return every stage run, or those of one fingerprint, newest first; artifacts of finished ones are checked.
 
         Artifacts on this machine are hashed, once each; those of a remote store are checked when they are fetched.
         """
-        raws = list(self._search(_role("stage")))
+        condition = _role("stage")
+        if fingerprint is not None:
+            condition += f" and tags.`{records.FINGERPRINT}` = '{safe_name(fingerprint)}'"
+        raws = list(self._search(condition))
         problems = self._artifacts.problems(raw for raw in raws if raw.status == "FINISHED")
         return [records.past_run(raw, problems.get(raw.run_id, "")) for raw in raws]
 

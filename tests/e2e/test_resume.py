@@ -144,6 +144,8 @@ def children(process: subprocess.Popen[str]) -> list[psutil.Process]:
 def kill_driver(process: subprocess.Popen[str]) -> None:
     process.kill()
     process.wait()
+    assert process.stdout
+    process.stdout.close()  # Ray's processes, which end a moment later, may hold the other end
 
 
 def kill_worker(process: subprocess.Popen[str]) -> None:

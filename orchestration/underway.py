@@ -1,0 +1,68 @@
+"""A planned stage on its way: what the runner knows of it from waiting to done."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Literal
+
+from orchestration.plan import PlannedStage
+from orchestration.progress import StageState, StageView
+from orchestration.recorder import Progress
+
+SOON = 0.02  # share of a stage before which its own speed tells nothing of the time left
+
+
+@dataclass(slots=True)
+class Underway:
+    """One stage of a submission; the runner alone changes it. Times are of the monotonic clock, in seconds."""
+
+    plan: PlannedStage
+    state: StageState | Literal["committing"]  # committing: its result is sealed, MLflow has not all of it yet
+    run_id: str | None = None
+    started: float = 0.0
+    seconds: float = 0.0
+    crashes: int = 0
+    retry_at: float = 0.0  # nothing is tried before
+    note: str = ""
+    metric: tuple[str, float] | None = None  # what it ended with, to show
+    lock: ExitStack = field(default_factory=ExitStack)  # of its folder, while this process runs it
+
+    @property
+    def is_running(self) -> bool:
+        return self.state in ("running", "committing")
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something is still to come of it."""
+        return self.is_running or self.state in ("waiting", "queued")
+
+    def view(self, progress: Progress) -> StageView:
+        """Return what the display shows; `progress` counts while it runs."""
+        running = self.is_running
+        seconds = time.monotonic() - self.started if running else self.seconds
+        return StageView(
+            name=self.plan.name,
+            kind=self.plan.kind,
+            arms=self.plan.arms,
+            state="running" if self.state == "committing" else self.state,
+            run_id=self.run_id,
+            fraction=progress.fraction if running else 0.0,
+            epoch=progress.epoch if running else 0,
+            epochs=progress.epochs if running else 0,
+            loss=progress.loss if running else None,
+            metric=progress.metric if running else self.metric,
+            images_per_s=progress.images_per_s if running else None,
+            seconds=seconds,
+            seconds_left=self._left(progress, seconds),
+            note=self.note,
+        )
+
+    def _left(self, progress: Progress, seconds: float) -> float | None:
+        """Return the time still needed: by its own speed once that is known, else by earlier runs of its kind."""
+        if not self.is_open:
+            return None
+        if self.is_running and progress.fraction > SOON:
+            return seconds * (1 - progress.fraction) / progress.fraction
+        return self.plan.estimate_s
