@@ -17,7 +17,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ class Journal:
         self._last_step, self._last_epoch, self._samples = _mend(path)
         self._file = path.open("a", encoding="utf-8")
         self._pending: list[tuple[int, int, Mapping[str, Tensor | float | int]]] = []
+        self._loss: Tensor | float | int = 0.0  # of the newest step, recorded or not
         self._progress: tuple[int, int, float] = (0, 0, 0.0)
         self._flushed = self._sampled = 0.0
         self._images, self._images_since = 0.0, time.monotonic()
@@ -51,9 +52,10 @@ class Journal:
     def step(self, total: int, numbers: Mapping[str, Tensor | float | int], progress: tuple[int, int, float]) -> None:
         """Note the numbers of step `total` (1 is the first); writes at most every `FLUSH_S` seconds.
 
-        Raises: Diverged when a loss that is being written is not finite.
+        Raises: Diverged when a loss is not finite, at the next write.
         """
         self._images += float(numbers["images"])
+        self._loss = numbers.get("loss", 0.0)
         self._progress = progress
         if total % self._stride == 0 or total == 1:
             kept = {key: value for key, value in numbers.items() if key != "images"}
@@ -71,12 +73,13 @@ class Journal:
 
     def flush(self, *, durable: bool = False) -> None:
         """Write what is pending; `durable` also waits for the disk, as before a checkpoint is sealed."""
-        loss = 0.0
-        for (total, when, _), numbers in zip(self._pending, _floats(n for _, _, n in self._pending), strict=True):
-            loss = loss if not math.isfinite(loss) else numbers.get("loss", 0.0)
+        *rows, newest = _floats([*(numbers for _, _, numbers in self._pending), {"loss": self._loss}])
+        for (total, when, _), numbers in zip(self._pending, rows, strict=True):
             if total > self._last_step:
                 self._write({"s": total, "t": when, "m": numbers, "p": self._progress})
                 self._last_step = total
+        losses = [numbers["loss"] for numbers in (*rows, newest) if "loss" in numbers]
+        self._loss = 0.0
         self._pending.clear()
         now = time.monotonic()
         if now - self._sampled >= SAMPLE_S or durable:
@@ -85,13 +88,17 @@ class Journal:
         if durable:
             os.fsync(self._file.fileno())
         self._flushed = now
-        if not math.isfinite(loss):
-            raise Diverged(f"the loss is {loss} in epoch {self._progress[0]}: lower the learning rate or the momentum")
+        if bad := [loss for loss in losses if not math.isfinite(loss)]:
+            raise Diverged(
+                f"the loss is {bad[0]} in epoch {self._progress[0]}: lower the learning rate or the momentum"
+            )
 
     def close(self) -> None:
         """Write what is pending and close."""
-        self.flush(durable=True)
-        self._file.close()
+        try:
+            self.flush(durable=True)
+        finally:
+            self._file.close()
 
     def _sample(self, now: float) -> None:
         """Write the machine's load, under the names of MLflow's own system metrics, and the speed since the last."""
@@ -136,7 +143,7 @@ def _mend(path: Path) -> tuple[int, int, int]:
     return steps, last["e"], max(last["y"], 0)
 
 
-def _floats(batch: Iterator[Mapping[str, Tensor | float | int]]) -> list[dict[str, float]]:
+def _floats(batch: Iterable[Mapping[str, Tensor | float | int]]) -> list[dict[str, float]]:
     """Bring all tensors to the host in one transfer."""
     rows = list(batch)
     tensors = [value for row in rows for value in row.values() if isinstance(value, Tensor)]

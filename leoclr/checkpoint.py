@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -74,7 +74,7 @@ def sealed(folder: Path, *, fingerprint: str) -> bool:
         manifest = json.loads((folder / MANIFEST).read_text())
         files = manifest["files"]
         whole = all(sha256_of(folder / name) == facts["sha256"] for name, facts in files.items())
-    except (OSError, ValueError, KeyError, TypeError):  # torn or missing: the same as not there
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # torn or missing: the same as not there
         return False
     if whole and (manifest.get("fingerprint"), manifest.get("format")) != (fingerprint, FORMAT):
         raise CheckpointError(
@@ -124,12 +124,12 @@ def load_backbone(path: Path) -> backbones.Backbone:
 
     Raises: CheckpointError when the file does not say what it is or its tensors do not fit.
     """
-    with safe_open(path, framework="pt") as file:
-        header = file.metadata() or {}
     try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
         trunk = backbones.build(header["backbone"], width=int(header["width"]), stem=header["stem"])
         trunk.load_state_dict(load_file(path))
-    except (KeyError, ValueError, RuntimeError) as error:
+    except (KeyError, ValueError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"{path} is not a backbone written by leoclr-ops: {error}") from error
     return trunk
 

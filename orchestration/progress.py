@@ -131,7 +131,8 @@ def events(before: Snapshot | None, after: Snapshot, *, now: float, due: Collect
         lines.append(f"{clock} {reused} of {len(after.stages)} stages finished earlier: reused")
     over = sum(stage.state in OVER for stage in after.stages)
     for stage in after.stages:
-        changed = old.get(stage.key) != stage.state and stage.state not in ("waiting", "queued", "reused")
+        told = stage.state not in ("waiting", "queued", "reused") or (stage.state == "queued" and stage.note != "")
+        changed = told and old.get(stage.key) != stage.state
         if changed or (stage.state == "running" and stage.key in due):
             lines.append(f"{clock} {_label(stage)}: {_event(stage, changed)}{_tally(stage, over, len(after.stages))}")
     return lines

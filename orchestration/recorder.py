@@ -92,12 +92,14 @@ class Recorder:
             return followed.progress if followed else Progress()
 
     def drain(self, run_id: str) -> None:
-        """Carry over all that the stage has written, and stop following it.
+        """Carry over all that the stage has written, and stop following it; once that is done, do nothing.
 
         Raises: what the store raises; the stage is still followed then.
         """
         with self._lock:
-            followed = self._followed[run_id]
+            followed = self._followed.get(run_id)
+        if followed is None:  # drained before, and what came after it failed
+            return
         self._look(followed)
         self._send(followed)
         with self._lock:

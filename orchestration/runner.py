@@ -38,6 +38,7 @@ from orchestration.underway import Underway
 
 POLL_S = 0.25  # between two looks at Ray; also how fast the display moves
 WAIT_S = 2.0  # between two looks at a stage that another submit is running
+RETRY_S = 1.0  # before a crashed stage starts again
 
 Show = Callable[[Snapshot], None]
 
@@ -79,6 +80,7 @@ class _Submission:
     def run(self) -> Outcome:
         """Run to the end; a stop from outside ends every run of ours as KILLED before Ray goes down."""
         self._run_id = self._open()
+        self._record_reused()
         self._recorder = Recorder(self._store, self._run_id)
         stopped = False
         try:
@@ -115,10 +117,12 @@ class _Submission:
         )
         if mine:
             storage.write_atomic(memory, json.dumps({"run_id": run_id}))
+        return run_id
+
+    def _record_reused(self) -> None:
         for stage in self._stages.values():
             if stage.state == "reused" and stage.run_id:
                 self._record(stage)
-        return run_id
 
     def _close(self, stopped: bool) -> Outcome:
         failed = tuple(
@@ -213,7 +217,7 @@ class _Submission:
             retries = stage.plan.spec.resources.max_failures
             if ended.crashed and stage.crashes < retries:
                 stage.crashes += 1
-                stage.state, stage.retry_at = "queued", time.monotonic() + 1.0
+                stage.state, stage.retry_at = "queued", time.monotonic() + RETRY_S
                 stage.note = f"crashed ({ended.reason}); attempt {stage.crashes + 1} of {retries + 1}"
                 return
             self._fail(stage, ended.reason)
@@ -254,9 +258,9 @@ class _Submission:
         stage.lock.close()
 
     def _stop(self, reason: str) -> None:
-        """End every run under way as KILLED; their checkpoints and journals stay for the next submit."""
+        """End every run that was begun as KILLED; their checkpoints and journals stay for the next submit."""
         for stage in self._stages.values():
-            if stage.is_running and stage.run_id:
+            if stage.is_open and stage.run_id:  # also one that crashed and waits for its next attempt
                 self._store.end(stage.run_id, "KILLED", reason=reason)
                 self._settle(stage, "stopped")
         self._draw()

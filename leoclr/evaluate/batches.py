@@ -85,6 +85,7 @@ class ImageBatches:
 
     def take(self) -> tuple[Tensor, Tensor]:
         (images_NCHW,) = next(self._views)
+        images_NCHW = images_NCHW.contiguous(memory_format=torch.channels_last)
         return images_NCHW, torch.from_numpy(self._labels[self._left.pop(0)]).to(self._device)
 
 

@@ -6,7 +6,7 @@ port to other parts loses about a point (mmselfsup's MoCo-v2: AP50 81.06, not 82
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from leoclr.data.contract import DataSet
 from leoclr.evaluate import features, metrics, scenes
 from leoclr.evaluate.batches import global_batch, plan
 from leoclr.evaluate.detector_settings import DetectorSettings, Target
-from leoclr.evaluate.scenes import SceneView
+from leoclr.evaluate.scenes import SceneView, Shown
 from leoclr.work import Number
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class Detection:
         self.epochs = -(-settings.iterations // self._pass)
         with features.seeded(seed, torch.device("cpu")):
             detector = Detector(backbone, len(data.classes), settings=settings.detector)
-        detector.to(device).requires_grad_(True)
+        detector.to(device).to(memory_format=torch.channels_last).requires_grad_(True)
         if device.type == "cuda" and distributed.world_size() > 1:
             detector = nn.SyncBatchNorm.convert_sync_batchnorm(detector)  # torch has it for CUDA alone
         self._detector: Detector = detector
@@ -139,7 +139,7 @@ class Detection:
         self._measure_batch_norm()
         test = self._data.splits["test"]
         with features.evaluating(self._detector), torch.no_grad():
-            found = [self._predict(index) for index in range(len(test))]
+            found = [each for batch in self._test_batches() for each in self._predict(batch)]
         scores = metrics.detection_ap(found, test.scenes, num_classes=len(self._data.classes))
         return {"ap": scores.ap, "ap50": scores.ap50, "ap75": scores.ap75}
 
@@ -168,12 +168,22 @@ class Detection:
             targets.append(scenes.target(self._train.scenes[index], shown))
         return images, targets
 
-    def _predict(self, index: int) -> metrics.Predictions:
-        # One scene at a time, as detectron2 tests: no padding, so a scene's boxes hang on nothing but the scene.
+    def _test_batches(self) -> Iterator[list[Shown]]:
+        """Yield the test scenes in batches of one size: without padding, a scene's boxes hang on the scene alone."""
         view = SceneView(side=self._settings.test_side, max_side=self._settings.max_side)
-        shown = scenes.show(self._data, "test", index, view=view, device=self._device)
-        (found,) = self._detector.detect([shown.image])
-        return scenes.predictions(found, shown)
+        batch: list[Shown] = []
+        for index in range(len(self._data.splits["test"])):
+            shown = scenes.show(self._data, "test", index, view=view, device=self._device)
+            if batch and (len(batch) == self._batch or shown.image.shape != batch[0].image.shape):
+                yield batch
+                batch = []
+            batch.append(shown)
+        if batch:
+            yield batch
+
+    def _predict(self, batch: Sequence[Shown]) -> list[metrics.Predictions]:
+        found = self._detector.detect([shown.image for shown in batch])
+        return [scenes.predictions(each, shown) for each, shown in zip(found, batch, strict=True)]
 
     def _measure_batch_norm(self) -> None:
         """Set the test statistics of every batch norm to their means over batches that follow the training ones.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
@@ -56,7 +57,8 @@ class Detector(nn.Module):
         batch_NCHW = images[0].new_zeros(len(images), images[0].shape[0], height, width)
         for row, image_CHW in zip(batch_NCHW, images, strict=True):
             row[:, : image_CHW.shape[1], : image_CHW.shape[2]] = image_CHW
-        return ImageList(batch_NCHW, sizes), {"layer3": self.trunk(batch_NCHW)}
+        layer3 = self.trunk(batch_NCHW.contiguous(memory_format=torch.channels_last))
+        return ImageList(batch_NCHW, sizes), {"layer3": layer3}
 
 
 def _proposal_network(channels: int, settings: DetectorSettings) -> RegionProposalNetwork:

@@ -100,7 +100,8 @@ class FineTune:
         self._settings, self._data, self._device = settings, data, device
         with features.seeded(seed, torch.device("cpu")):
             head = heads.linear_head(backbone.feature_dim, len(data.classes))
-        self._model = nn.Sequential(OrderedDict(backbone=backbone, head=head)).to(device)
+        model = nn.Sequential(OrderedDict(backbone=backbone, head=head)).to(device)
+        self._model = model.to(memory_format=torch.channels_last)  # faster, on a CPU too
         self._model.requires_grad_(True)
         self._trained = distributed.wrap(self._model, device)
         self._optimizer = self._new_optimizer(backbone, head)

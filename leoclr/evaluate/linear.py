@@ -78,7 +78,7 @@ class LinearProbe:
     ) -> None:
         self.epochs = settings.epochs
         self._settings, self._data, self._device = settings, data, device
-        self._backbone = backbone.to(device).eval().requires_grad_(False)
+        self._backbone = backbone.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
         self._digest = features.digest(self._backbone)
         with features.seeded(seed, torch.device("cpu")):
             self._head = heads.linear_head(backbone.feature_dim, len(data.classes)).to(device)

@@ -1,0 +1,80 @@
+"""A plan knows the data by its digest and what the store remembers, and looks at no image that it does not use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from leoclr import data as datasets
+from leoclr.data.contract import DataError
+from orchestration import spec
+from orchestration.errors import DataProblem
+from orchestration.plan import State
+from orchestration.prepare import digests, prepare
+from orchestration.spec import PipelineSpec
+from orchestration.storage import Home
+from orchestration.tracking import Store
+
+PIPELINE = """
+stages:
+  pretrain: {params: {dataset: mnist5k, method: random, epochs: 0}}
+  transfer: {needs: [pretrain], params: {dataset: digits}}
+"""
+
+
+@pytest.fixture
+def pipeline(tmp_path: Path) -> PipelineSpec:
+    (tmp_path / "p.yaml").write_text(PIPELINE)
+    return spec.load(str(tmp_path / "p.yaml"))
+
+
+def test_digests_are_of_the_data_sets_in_use(pipeline: PipelineSpec, tmp_path: Path) -> None:
+    found = digests(pipeline, Home(tmp_path / "home"))
+    assert found == {name: datasets.module(name).digest(tmp_path) for name in ("mnist5k", "digits")}
+    assert not (tmp_path / "home").exists()
+
+
+def test_without_a_store_all_is_to_do(pipeline: PipelineSpec, tmp_path: Path) -> None:
+    made = prepare(pipeline, Home(tmp_path / "home"), None)
+    assert [(stage.name, stage.state, stage.why) for stage in made.stages] == [
+        ("pretrain", State.TODO, "new"),
+        ("transfer", State.TODO, "new"),
+    ]
+    assert not (tmp_path / "home").exists()
+
+
+def test_an_interrupted_run_of_the_store_is_continued(pipeline: PipelineSpec, home: Home, store: Store) -> None:
+    first = prepare(pipeline, home, store)
+    run_id = store.begin_stage(first.stages[0], parent="p", pipeline="p", arm_labels={}, resume=None)
+    store.end(run_id, "KILLED")
+    again = prepare(pipeline, home, store)
+    assert (again.stages[0].resume, again.stages[0].why) == (run_id, f"continues run {run_id:.8} (interrupted)")
+
+
+def test_a_data_set_lies_where_the_file_says_else_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Path] = []
+
+    def digest(root: Path) -> str:
+        asked.append(root)
+        return "d" * 64
+
+    (tmp_path / "p.yaml").write_text(PIPELINE + "data: {digits: elsewhere}\n")
+    for name in ("mnist5k", "digits"):
+        monkeypatch.setattr(datasets.module(name), "digest", digest)
+    digests(spec.load(str(tmp_path / "p.yaml")), Home(tmp_path / "home"))
+    assert asked == [tmp_path / "elsewhere", tmp_path / "home" / "data" / "mnist5k"]
+
+
+@pytest.mark.parametrize(("given", "told"), [("", "--data digits=FOLDER"), ("unpack it", "unpack it")])
+def test_a_missing_data_set_is_the_users_to_mend(
+    given: str, told: str, pipeline: PipelineSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def digest(root: Path) -> str:
+        raise DataError(f"{root}: no such folder", given)
+
+    monkeypatch.setattr(datasets.module("digits"), "digest", digest)
+    with pytest.raises(DataProblem, match="no such folder") as caught:
+        prepare(pipeline, Home(tmp_path), None)
+    assert caught.value.place == "data set digits"
+    assert told in caught.value.hint
