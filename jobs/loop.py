@@ -17,6 +17,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,24 +47,39 @@ def run(config: Mapping[str, Any], build: Build, export: Export | None = None) -
     Raises: Diverged, CheckpointError, DataError; the journal and the last checkpoint stay.
     """
     job = Job.model_validate(config)
-    folder = Path(job.folder)
-    with _alone(folder), _logged(folder):
-        if checkpoint.sealed(folder / "result", fingerprint=job.fingerprint):
+    folder, device = Path(job.folder), _device()
+    with _logged(folder), _alone(folder):
+        if _first_says(lambda: _is_finished(job), device):
             log.info("already finished")
             return
         torch.set_num_threads(max(1, int(job.resources.cpus_per_worker)))
-        device = _device()
         _seed(int(job.params["seed"]))
         work = build(job, device)
-        _train(job, work, _resume(job, work, device))
+        _train(job, work, _resume(job, work, device), device)
         final = work.finish()
         log.info("finished: %s", ", ".join(f"{name} {value:.4g}" for name, value in final.items()))
         if distributed.rank() == 0:
-            _commit(job, work, final, export)
+            _commit(job, work, final, device, export)
         _report(final)
 
 
-def _train(job: Job, work: Work, at: Position) -> None:
+def _is_finished(job: Job) -> bool:
+    """Return whether the result is sealed; sweep away what a kill left half-written."""
+    folder = Path(job.folder)
+    for draft in (*folder.glob(".result-*"), *folder.glob("checkpoints/.draft-*")):
+        shutil.rmtree(draft, ignore_errors=True)
+    return checkpoint.sealed(folder / "result", fingerprint=job.fingerprint)
+
+
+def _first_says(question: Callable[[], Any], device: torch.device) -> Any:
+    """Return the first worker's answer on every worker: the others' clocks and file systems may differ."""
+    answer: list[Any] = [question() if distributed.rank() == 0 else None]
+    if distributed.world_size() > 1:
+        dist.broadcast_object_list(answer, src=0, device=device)
+    return answer[0]
+
+
+def _train(job: Job, work: Work, at: Position, device: torch.device) -> None:
     """Run the epochs from `at` on."""
     journal, saved_at = _journal(job, work), time.monotonic()
     try:
@@ -77,13 +93,13 @@ def _train(job: Job, work: Work, at: Position) -> None:
                     journal.step(at.total, numbers, (epoch + 1, work.epochs, (epoch + step / steps) / work.epochs))
                 every = job.resources.checkpoint_every_steps
                 if every and at.total % every == 0 and step < steps:
-                    _checkpoint(job, work, at, journal, {})
+                    _checkpoint(job, work, at, journal, device)
             at = Position(epoch + 1, 0, at.total)
             monitor = work.end_epoch(epoch)
             if journal:
                 journal.epoch(epoch, at.total, monitor)
-            if at.epoch < work.epochs and _agree(time.monotonic() - saved_at >= job.resources.checkpoint_every_s):
-                _checkpoint(job, work, at, journal, monitor)
+            if at.epoch < work.epochs and _first_says(partial(_is_old, saved_at, job), device):
+                _checkpoint(job, work, at, journal, device)
                 saved_at = time.monotonic()
     finally:
         if journal:
@@ -98,13 +114,8 @@ def _device() -> torch.device:
     return device
 
 
-def _agree(decision: bool) -> bool:
-    """Return the first worker's decision on every worker: their clocks differ."""
-    if distributed.world_size() == 1:
-        return decision
-    shared: list[Any] = [decision]
-    dist.broadcast_object_list(shared, src=0, device=_device())
-    return bool(shared[0])
+def _is_old(saved_at: float, job: Job) -> bool:
+    return time.monotonic() - saved_at >= job.resources.checkpoint_every_s
 
 
 def _journal(job: Job, work: Work) -> Journal | None:
@@ -113,15 +124,15 @@ def _journal(job: Job, work: Work) -> Journal | None:
     return Journal(Path(job.folder) / "journal.jsonl", steps=sum(work.steps(epoch) for epoch in range(work.epochs)))
 
 
-def _checkpoint(job: Job, work: Work, at: Position, journal: Journal | None, numbers: Numbers) -> None:
+def _checkpoint(job: Job, work: Work, at: Position, journal: Journal | None, device: torch.device) -> None:
     """Seal a checkpoint. What it stands on, the journal up to this step, is on disk before it."""
     saved = None
     if journal:
         journal.flush(durable=True)
-        state = {"work": work.state(), "random": _random_state()}
+        state = {"work": work.state(), "random": _random_state(device)}
         saved = checkpoint.save(Path(job.folder) / "checkpoints", state, at, fingerprint=job.fingerprint)
         log.info("checkpoint %s: epoch %d, step %d", saved.name, at.epoch, at.step)
-    _report(numbers, saved)
+    _report({"epoch": at.epoch, "step": at.total}, saved)
 
 
 def _report(numbers: Numbers, saved: Path | None = None) -> None:
@@ -136,33 +147,33 @@ def _report(numbers: Numbers, saved: Path | None = None) -> None:
 def _resume(job: Job, work: Work, device: torch.device) -> Position:
     """Load the newest whole checkpoint, the same on every worker, and return its position."""
     logging.getLogger("ray.train").setLevel(logging.WARNING)  # it tells every report on the console
-    choice: list[Any] = [checkpoint.latest(Path(job.folder) / "checkpoints", fingerprint=job.fingerprint)]
-    if distributed.world_size() > 1:
-        dist.broadcast_object_list(choice, src=0, device=device)
-    if choice[0] is None:
+    root = Path(job.folder) / "checkpoints"
+    choice = _first_says(lambda: checkpoint.latest(root, fingerprint=job.fingerprint), device)
+    if choice is None:
         log.info("%s starts on %s with %d worker(s)", job.stage, device, distributed.world_size())
         return Position()
-    found, at = choice[0]
+    found, at = choice
     state = checkpoint.load(found, device=device)
     work.load(state["work"])
-    _set_random_state(state["random"])
+    _set_random_state(state["random"], device)
     log.info("%s continues from checkpoint %s: epoch %d, step %d", job.stage, found.name, at.epoch, at.step)
     return Position(at.epoch, at.step, at.total)
 
 
-def _commit(job: Job, work: Work, final: Numbers, export: Export | None) -> None:
+def _commit(job: Job, work: Work, final: Numbers, device: torch.device, export: Export | None) -> None:
     """Write the result whole: its manifest is the commit marker, and it appears under its name in one rename."""
     folder = Path(job.folder)
     draft = folder / f".result-{os.getpid()}"
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()
-    torch.save({"work": work.state(), "random": _random_state()}, draft / "checkpoint.pt")
+    torch.save({"work": work.state(), "random": _random_state(device)}, draft / "checkpoint.pt")
     (draft / "metrics.json").write_text(json.dumps({k: float(v) for k, v in final.items()}, indent=1, sort_keys=True))
     (draft / "params.json").write_text(json.dumps({"kind": job.kind, "params": job.params}, indent=1, sort_keys=True))
     shutil.copyfile(folder / "log.txt", draft / "log.txt")
     if export:
         export(job, work, draft)
-    checkpoint.seal(draft, folder / "result", fingerprint=job.fingerprint, kind=job.kind)
+    ended_ms = time.time_ns() // 1_000_000
+    checkpoint.seal(draft, folder / "result", fingerprint=job.fingerprint, kind=job.kind, ended_ms=ended_ms)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
 
 
@@ -173,15 +184,15 @@ def _seed(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def _random_state() -> dict[str, Any]:
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+def _random_state(device: torch.device) -> dict[str, Any]:
+    cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
     return {"torch": torch.get_rng_state(), "cuda": cuda}
 
 
-def _set_random_state(state: Mapping[str, Any]) -> None:
+def _set_random_state(state: Mapping[str, Any], device: torch.device) -> None:
     torch.set_rng_state(state["torch"].cpu())
-    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all([each.cpu() for each in state["cuda"]])
+    if device.type == "cuda" and state["cuda"] is not None:
+        torch.cuda.set_rng_state(state["cuda"].cpu(), device)
 
 
 @contextmanager
@@ -196,12 +207,11 @@ def _alone(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _logged(folder: Path) -> Iterator[None]:
-    """Send the first worker's log, and what ends it, to `log.txt`."""
-    if distributed.rank() != 0:
-        yield
-        return
+    """Send the first worker's log, and what ends any worker, to `log.txt`."""
+    rank = distributed.rank()
     handler = logging.FileHandler(folder / "log.txt", encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(logging.Formatter(f"%(asctime)s %(levelname)s worker {rank}: %(message)s"))
+    handler.setLevel(logging.INFO if rank == 0 else logging.ERROR)
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     try:

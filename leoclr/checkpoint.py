@@ -66,9 +66,9 @@ def seal(folder: Path, into: Path, **facts: Any) -> None:
 
 
 def sealed(folder: Path, *, fingerprint: str) -> bool:
-    """Return whether `folder` is whole: its manifest is there and every file has the bytes it names.
+    """Return whether `folder` is whole: a manifest of this format is there and every file has the bytes it names.
 
-    Raises: CheckpointError when it is whole but belongs to another fingerprint or format.
+    Raises: CheckpointError when it is whole but belongs to another fingerprint.
     """
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
@@ -76,12 +76,13 @@ def sealed(folder: Path, *, fingerprint: str) -> bool:
         whole = all(sha256_of(folder / name) == facts["sha256"] for name, facts in files.items())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # torn or missing: the same as not there
         return False
-    if whole and (manifest.get("fingerprint"), manifest.get("format")) != (fingerprint, FORMAT):
+    if not whole or manifest.get("format") != FORMAT:
+        return False
+    if manifest.get("fingerprint") != fingerprint:
         raise CheckpointError(
-            f"{folder} belongs to fingerprint {manifest.get('fingerprint')} in format {manifest.get('format')}; "
-            f"this stage has {fingerprint} in format {FORMAT}"
+            f"{folder} belongs to fingerprint {manifest.get('fingerprint')}; this stage has {fingerprint}"
         )
-    return whole
+    return True
 
 
 def save(root: Path, state: Mapping[str, Any], position: Position, *, fingerprint: str) -> Path:

@@ -9,7 +9,7 @@ pipeline are small evaluations.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,39 +38,61 @@ class Ended:
 class Backend:
     """A running Ray cluster that takes jobs."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, own: bool) -> None:
         import ray
 
-        self._ray = ray
+        self._ray, self._own = ray, own
+        self._groups: set[Any] = set()  # handles of jobs that have a worker group
         total = ray.cluster_resources()
         self.cpus, self.gpus = float(total.get("CPU", 0)), float(total.get("GPU", 0))
         self._fit = ray.remote(max_retries=0)(fit)
+        # CUDA binds a process to the first GPU it sees, and keeps memory there: a stage on a GPU has its own process.
+        self._fit_gpu = ray.remote(max_retries=0, max_calls=1, num_gpus=1)(fit)
 
     def needs(self, asked: Resources) -> tuple[float, float]:
         """Return the CPUs and GPUs that a stage holds while it runs."""
         gpus = (1.0 if self.gpus else 0.0) if asked.gpus_per_worker is None else asked.gpus_per_worker
         return asked.workers * asked.cpus_per_worker, asked.workers * gpus
 
-    def require_room(self, stage: str, asked: Resources) -> None:
-        """Raises: LeoclrOpsError when the cluster can never hold `stage`."""
-        cpus, gpus = self.needs(asked)
-        if cpus > self.cpus or gpus > self.gpus:
-            raise LeoclrOpsError(
-                f"needs {cpus:g} CPUs and {gpus:g} GPUs; this cluster has {self.cpus:g} and {self.gpus:g}",
-                place=f"stages.{stage}.resources",
-                hint="ask for fewer workers, or a fraction of a CPU each (cpus_per_worker: 0.5)",
-            )
+    def require_room(self, stages: Mapping[str, Resources]) -> None:
+        """Raises: LeoclrOpsError when the cluster can never hold one of `stages`, by name."""
+        for name, asked in stages.items():
+            cpus, gpus = self.needs(asked)
+            if cpus > self.cpus or gpus > self.gpus:
+                raise LeoclrOpsError(
+                    f"needs {cpus:g} CPUs and {gpus:g} GPUs; this cluster has {self.cpus:g} and {self.gpus:g}",
+                    place=f"stages.{name}.resources",
+                    hint="ask for fewer workers, or a fraction of a CPU each (cpus_per_worker: 0.5)",
+                )
 
     def start(self, job: Job) -> Any:
         """Start `job` and return a handle for `ended`."""
         cpus, gpus = self.needs(job.resources)
-        group = job.resources.workers > 1  # its worker group holds the resources, the task that waits for it none
-        options = {"num_cpus": 0 if group else cpus, "num_gpus": 0 if group else gpus, "name": job.stage}
-        return self._fit.options(**options).remote(job.model_dump(mode="json"), gpus / job.resources.workers)
+        per_worker = gpus / job.resources.workers
+        if job.resources.workers > 1:  # its worker group holds the resources, the task that waits for it none
+            self._free_leaked()
+            handle = self._fit.options(num_cpus=0, name=job.stage).remote(job.model_dump(mode="json"), per_worker)
+            self._groups.add(handle)
+            return handle
+        task = self._fit_gpu if gpus else self._fit
+        options = {"num_cpus": cpus, "name": job.stage} | ({"num_gpus": gpus} if gpus else {})
+        return task.options(**options).remote(job.model_dump(mode="json"), per_worker)
+
+    def _free_leaked(self) -> None:
+        """Give back what the controller of a killed worker group still holds: without a dashboard, Ray does not."""
+        if not self._own or self._groups:
+            return
+        from ray._raylet import PlacementGroupID
+        from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
+
+        for group, facts in placement_group_table().items():
+            if facts["state"] != "REMOVED":
+                remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(group))))
 
     def ended(self, handles: Sequence[Any], *, timeout_s: float) -> dict[Any, Ended]:
         """Return those of `handles` whose jobs have ended; wait up to `timeout_s` seconds for the first."""
         done, _ = self._ray.wait(list(handles), num_returns=len(handles), timeout=timeout_s)
+        self._groups.difference_update(done)
         return {handle: self._outcome(handle) for handle in done}
 
     def _outcome(self, handle: Any) -> Ended:
@@ -86,24 +108,38 @@ class Backend:
 
 @contextmanager
 def connect() -> Iterator[Backend]:
-    """Start Ray on this machine, or join the cluster that RAY_ADDRESS names; leave it at the end."""
-    os.environ |= {name: os.environ.get(name, value) for name, value in _ENVIRONMENT.items()}
+    """Start Ray on this machine, or join the cluster that RAY_ADDRESS names; leave it at the end.
+
+    Raises: LeoclrOpsError when no cluster answers there.
+    """
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     import ray
 
-    address = os.environ.get("RAY_ADDRESS", "local")
+    address = os.environ.get("RAY_ADDRESS") or "local"
     options: dict[str, Any] = {"address": address, "log_to_driver": False, "logging_level": "ERROR"}
-    if address == "local":
-        options |= {"include_dashboard": False, "num_cpus": max(1, len(os.sched_getaffinity(0)))}
-    ray.init(**options)
+    if address == "local":  # on loopback alone: nobody else is to reach it
+        options |= {"include_dashboard": False, "num_cpus": _cores(), "_node_ip_address": "127.0.0.1"}
     try:
-        yield Backend()
+        ray.init(**options)
+    except (ConnectionError, RuntimeError) as error:
+        hint = "unset RAY_ADDRESS to run on this machine, or start the cluster: see cluster/README.md"
+        raise LeoclrOpsError(f"Ray does not start: {_first_line(error)}", place=address, hint=hint) from error
+    try:
+        yield Backend(own=address == "local")
     finally:
         ray.shutdown()
 
 
+def _cores() -> int:
+    """Return the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def fit(config: dict[str, Any], gpus_per_worker: float) -> None:
     """Run one stage's `TorchTrainer` to its end, in a Ray task."""
-    os.environ |= _ENVIRONMENT
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
@@ -123,25 +159,35 @@ def fit(config: dict[str, Any], gpus_per_worker: float) -> None:
             resources_per_worker=per_worker,
         ),
         run_config=RunConfig(
-            name=folder.name, storage_path=str(folder.parent), failure_config=FailureConfig(max_failures=0)
+            name=folder.name,
+            storage_path=str(folder.parent),
+            failure_config=FailureConfig(max_failures=0, controller_failure_limit=2),
         ),
     ).fit()
 
 
 def _from_task(error: Any) -> Ended:
-    """Tell a crash of Ray's processes from an error of the stage itself, also inside a worker group."""
-    from ray.exceptions import RayError
-    from ray.train import WorkerGroupError
-    from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
+    """Tell a crash of processes or nodes from an error of the stage itself, also inside a worker group."""
+    from ray.train import ControllerError, WorkerGroupError
 
     cause = error.cause
     if isinstance(cause, WorkerGroupError):
-        failures = list(cause.worker_failures.values())
-        crashes = [each for each in failures if isinstance(each, RayError | WorkerHealthCheckFailedError)]
-        own = [each for each in failures if each not in crashes]
-        shown = (crashes or own)[0]
+        failures = [getattr(each, "_base_exc", each) for each in cause.worker_failures.values()]
+        crashes = [each for each in failures if _is_crash(each)]
+        shown = (crashes or failures)[0]
         return Ended(crashed=bool(crashes), reason=f"{type(shown).__name__}: {_first_line(shown)}")
-    return Ended(crashed=isinstance(cause, RayError), reason=f"{type(cause).__name__}: {_first_line(cause)}")
+    crashed = isinstance(cause, ControllerError) or _is_crash(cause)
+    return Ended(crashed=crashed, reason=f"{type(cause).__name__}: {_first_line(cause)}")
+
+
+def _is_crash(error: BaseException) -> bool:
+    """Return whether `error` says that a process, a node or a connection went away, which a new attempt may mend."""
+    from ray.exceptions import RayError
+    from ray.train.v2._internal import exceptions
+    from torch.distributed import DistNetworkError
+
+    gone = (RayError, exceptions.WorkerHealthCheckFailedError, exceptions.WorkerHealthCheckTimeoutError)
+    return isinstance(error, (*gone, DistNetworkError, TimeoutError)) or "closed by peer" in str(error)
 
 
 def _first_line(error: BaseException) -> str:

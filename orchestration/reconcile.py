@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from orchestration import records
 from orchestration.records import Submission
 from orchestration.tracking import Store
 
@@ -14,7 +15,8 @@ def reconcile(store: Store) -> list[str]:
     """End every run that is recorded as running though its process is gone; return their ids, stages first.
 
     A submission of this host is judged by its process, one of another host by its heartbeat. A stage is judged by its
-    submission. What is ended counts as stopped when it last gave a sign of life.
+    submission. What is ended counts as stopped when it last gave a sign of life. An attempt that began after it was
+    looked at here is left alone.
     """
     submissions, stages = store.running()
     now_ms = time.time_ns() // 1_000_000
@@ -24,9 +26,14 @@ def reconcile(store: Store) -> list[str]:
     orphans = [stage for stage in stages if stage.parent not in alive]
     for stage in orphans:
         reason = dead.get(stage.parent, "its submission has ended")
-        store.end(stage.run_id, "KILLED", reason=reason, ended_ms=last_sign.get(stage.parent))
-    for run_id, reason in dead.items():
-        store.end(run_id, "KILLED", reason=reason, ended_ms=last_sign[run_id])
+        attempt = stage.tags.get(records.ATTEMPT_MS)
+        attempt_ms = int(attempt) if attempt else None
+        sign_ms = last_sign.get(stage.parent)
+        store.end(stage.run_id, "KILLED", reason=reason, ended_ms=sign_ms, attempt_ms=attempt_ms)
+    for each in submissions:
+        if reason := dead.get(each.run_id, ""):
+            sign_ms = each.heartbeat_ms
+            store.end(each.run_id, "KILLED", reason=reason, ended_ms=sign_ms, attempt_ms=each.attempt_ms)
     return [*(stage.run_id for stage in orphans), *dead]
 
 

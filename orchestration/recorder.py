@@ -44,7 +44,8 @@ class _Followed:
     folder: Path
     read: int  # bytes of the journal that were read
     unsent: list[Point] = field(default_factory=list)
-    sent_at: float = 0.0
+    due: float = 0.0  # nothing is sent before, by the monotonic clock
+    trouble: str = ""
     progress: Progress = field(default_factory=Progress)
 
     @property
@@ -111,26 +112,33 @@ class Recorder:
         self._thread.join(timeout=5)
 
     def _watch(self) -> None:
-        beaten, pause_until = 0.0, 0.0
+        beat_at = 0.0
         while not self._stop.wait(LOOK_S):
             with self._lock:
                 followed = list(self._followed.values())
-            for each in followed:
-                self._look(each)
-            now = time.monotonic()
-            if now < pause_until:
-                continue
-            try:
-                for each in followed:
-                    if each.unsent and now - each.sent_at >= SEND_S:
-                        self._send(each)
-                if now - beaten >= HEARTBEAT_S:
-                    self._store.heartbeat([self._submission])
-                    beaten = now
-                self._trouble = ""
-            except StoreError as error:
-                self._trouble = f"numbers wait on disk: {error}"
-                pause_until = time.monotonic() + RETRY_S
+            trouble = [self._carry(each) for each in followed]
+            if time.monotonic() >= beat_at:
+                trouble.append(self._beat())
+                beat_at = time.monotonic() + HEARTBEAT_S
+            self._trouble = next(filter(None, trouble), "")
+
+    def _carry(self, followed: _Followed) -> str:
+        """Look at one stage and send what is due; return what went wrong, which harms no other stage."""
+        try:
+            self._look(followed)
+            if followed.unsent and time.monotonic() >= followed.due:
+                self._send(followed)
+        except (StoreError, OSError, ValueError) as error:  # ValueError: a journal that the disk damaged
+            followed.due = time.monotonic() + RETRY_S
+            followed.trouble = f"numbers wait on disk: {error}"
+        return followed.trouble
+
+    def _beat(self) -> str:
+        try:
+            self._store.heartbeat([self._submission])
+        except StoreError as error:
+            return str(error)
+        return ""
 
     def _look(self, followed: _Followed) -> None:
         with self._lock:
@@ -147,7 +155,8 @@ class Recorder:
                 write_atomic(followed.mark, str(upto))
             with self._lock:
                 del followed.unsent[: len(points)]
-                followed.sent_at = time.monotonic()
+                followed.due = time.monotonic() + SEND_S
+                followed.trouble = ""
 
 
 def _see(progress: Progress, lines: list[dict[str, Any]]) -> None:

@@ -10,28 +10,25 @@ A crash at any point leaves one of these states, and the next submit goes on fro
 from __future__ import annotations
 
 import contextlib
-import json
-import shutil
-import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import jobs
 from jobs.contract import Job
 from jobs.inputs import BACKBONE
-from leoclr import checkpoint
 from orchestration import backend, storage
 from orchestration.backend import Backend, Ended
 from orchestration.errors import StoreError
+from orchestration.folders import StageFolder, read_run, write_run
 from orchestration.plan import Plan, State
-from orchestration.progress import Snapshot, StageState
+from orchestration.progress import Snapshot
 from orchestration.recorder import Recorder
 from orchestration.records import Ending
 from orchestration.spec import PipelineSpec
+from orchestration.stopping import stoppable
 from orchestration.storage import Home
 from orchestration.tracking import Store
 from orchestration.underway import Underway
@@ -78,27 +75,38 @@ class _Submission:
         self._claim = ExitStack()  # of the plan, so that two submits of it are two runs
 
     def run(self) -> Outcome:
-        """Run to the end; a stop from outside ends every run of ours as KILLED before Ray goes down."""
-        self._run_id = self._open()
-        self._record_reused()
-        self._recorder = Recorder(self._store, self._run_id)
-        stopped = False
+        """Run to the end. Whatever stops it, every run that was begun is ended before Ray goes down."""
+        with stoppable(), ExitStack() as stack:
+            stack.callback(self._release)
+            waiting = [stage.plan for stage in self._stages.values() if stage.state == "waiting"]
+            cluster = stack.enter_context(backend.connect()) if waiting else None
+            if cluster:
+                cluster.require_room({plan.name: plan.spec.resources for plan in waiting})
+            self._run_id = self._open()
+            self._recorder = Recorder(self._store, self._run_id)
+            stack.callback(self._recorder.close)
+            with stoppable():  # again: Ray has set handlers of its own by now
+                return self._run(cluster)
+
+    def _run(self, cluster: Backend | None) -> Outcome:
         try:
-            if any(stage.state == "waiting" for stage in self._stages.values()):
-                with backend.connect() as cluster, _stoppable():
-                    try:
-                        self._loop(cluster)
-                    except KeyboardInterrupt:
-                        stopped = True
-                        self._stop("stopped by the user")
-            self._draw()
-        finally:
-            self._recorder.close()
-            for stage in self._stages.values():
-                stage.lock.close()
-        outcome = self._close(stopped)
+            self._record_reused()
+            if cluster:
+                self._loop(cluster)
+        except KeyboardInterrupt:
+            self._stop("stopped by the user")
+            return self._close(stopped=True)
+        except BaseException as error:
+            self._stop("its submission failed")
+            self._end(self._run_id, "FAILED", f"{type(error).__name__}: {error}")
+            raise
+        self._draw()
+        return self._close(stopped=False)
+
+    def _release(self) -> None:
+        for stage in self._stages.values():
+            stage.lock.close()
         self._claim.close()
-        return outcome
 
     def _open(self) -> str:
         """Open the submission's run: that of the same plan if it was interrupted, else a new one."""
@@ -113,10 +121,10 @@ class _Submission:
             title=self._spec.title,
             spec_yaml=self._spec.yaml,
             arm_labels=self._labels,
-            resume=_read_run(memory) if mine else None,
+            resume=read_run(memory) if mine else None,
         )
         if mine:
-            storage.write_atomic(memory, json.dumps({"run_id": run_id}))
+            write_run(memory, run_id)
         return run_id
 
     def _record_reused(self) -> None:
@@ -124,25 +132,27 @@ class _Submission:
             if stage.state == "reused" and stage.run_id:
                 self._record(stage)
 
-    def _close(self, stopped: bool) -> Outcome:
+    def _close(self, *, stopped: bool) -> Outcome:
         failed = tuple(
             f"{stage.plan.name} {stage.plan.arms[0]}".rstrip() + f": {stage.note}"
             for stage in self._stages.values()
             if stage.state == "failed"
         )
         status: Ending = "KILLED" if stopped else "FAILED" if failed else "FINISHED"
-        self._store.end(self._run_id, status, reason="; ".join(failed)[:2000] or ("stopped" if stopped else ""))
+        self._end(self._run_id, status, "; ".join(failed)[:2000] or ("stopped by the user" if stopped else ""))
         return Outcome(self._run_id, failed, stopped)
 
+    def _end(self, run_id: str, status: Ending, reason: str) -> None:
+        """End a run at once; where the store does not answer, the next look at it will (`reconcile`)."""
+        with contextlib.suppress(StoreError):
+            self._store.end(run_id, status, reason=reason)
+
     def _loop(self, cluster: Backend) -> None:
-        for stage in self._stages.values():
-            if stage.state == "waiting":
-                cluster.require_room(stage.plan.name, stage.plan.spec.resources)
         while any(stage.is_open for stage in self._stages.values()):
             self._start_ready(cluster)
             for stage in self._stages.values():
-                if stage.state == "committing" and time.monotonic() >= stage.retry_at:
-                    self._commit(stage)
+                if stage.state in ("committing", "failing") and time.monotonic() >= stage.retry_at:
+                    self._settle(stage)
             self._draw()
             if not self._jobs:
                 time.sleep(POLL_S)
@@ -161,8 +171,8 @@ class _Submission:
                 continue
             stage.state = "queued"
             need_cpus, need_gpus = cluster.needs(stage.plan.spec.resources)
-            if need_cpus <= cpus and need_gpus <= gpus and self._begin(stage):
-                self._jobs[cluster.start(self._job(stage))] = stage
+            if need_cpus <= cpus and need_gpus <= gpus and (job := self._begin(stage)):
+                self._jobs[cluster.start(job)] = stage
                 cpus, gpus = cpus - need_cpus, gpus - need_gpus
 
     def _is_ready(self, stage: Underway) -> bool:
@@ -172,97 +182,104 @@ class _Submission:
             stage.state, stage.note = "blocked", "what it needs failed"
         return states <= {"done", "reused"}
 
-    def _begin(self, stage: Underway) -> bool:
-        """Lock the stage's folder and open its run; False when another submit holds it, or has finished it."""
-        folder = self._home.stage(stage.plan.fingerprint)
-        if not stage.crashes:
-            try:
-                stage.lock.enter_context(storage.locked(folder / "lock"))
-            except storage.Busy:
-                stage.note, stage.retry_at = "another submit is running it", time.monotonic() + WAIT_S
-                return False
-            if self._reuse(stage):
-                return False
-            noted = _read_run(folder / "run.json") or stage.plan.resume
-            stage.run_id = self._store.begin_stage(
-                stage.plan,
-                parent=self._run_id,
-                pipeline=self._plan.pipeline,
-                arm_labels=self._labels[stage.plan.arms[0]],
-                resume=noted,
-            )
-            if stage.run_id != noted:
-                _forget(folder)
-            storage.write_atomic(folder / "run.json", json.dumps({"run_id": stage.run_id}))
-            self._record(stage)
-            self._recorder.follow(stage.run_id, folder)
-            stage.started = time.monotonic()
-        stage.state, stage.note = "running", ""
+    def _begin(self, stage: Underway) -> Job | None:
+        """Lock the stage's folder, open its run and return what to start; None where there is nothing to start now."""
+        folder = StageFolder(self._home.stage(stage.plan.fingerprint))
+        try:
+            job = self._job(stage, folder)
+            if not stage.crashes and not self._open_stage(stage, folder):
+                return None
+        except storage.Busy:
+            stage.note, stage.retry_at = "another submit is running it", time.monotonic() + WAIT_S
+            return None
+        except StoreError as error:
+            stage.lock.close()
+            stage.wait(str(error))
+            return None
+        stage.state, stage.note, stage.tries = "running", "", 0
+        return job
+
+    def _open_stage(self, stage: Underway, folder: StageFolder) -> bool:
+        """Take the stage's folder and its run; False when there is nothing left to compute."""
+        stage.lock.enter_context(storage.locked(folder.lock))
+        if self._reuse(stage):
+            return False
+        stage.run_id = self._store.begin_stage(
+            stage.plan,
+            parent=self._run_id,
+            pipeline=self._plan.pipeline,
+            arm_labels=self._labels[stage.plan.arms[0]],
+            resume=folder.run_id() or stage.plan.resume,
+        )
+        folder.note_run(stage.run_id)
+        self._record(stage)
+        self._recorder.follow(stage.run_id, folder.path)
+        stage.started = time.monotonic()
+        if folder.sealed():  # a submit was killed between the end of the job and its recording
+            stage.state, stage.retry_at = "committing", 0.0
+            return False
         return True
 
     def _reuse(self, stage: Underway) -> bool:
         """Take over the run with which another submit has finished `stage` since this one was planned."""
         for past in self._store.past_runs(stage.plan.fingerprint):
             if past.reusable:
-                stage.state, stage.note, stage.run_id = "reused", "", past.run_id
-                stage.lock.close()
+                stage.run_id = past.run_id
                 self._record(stage)
+                stage.end("reused", "")
                 return True
         return False
 
     def _finish(self, stage: Underway, ended: Ended) -> None:
-        """Commit a stage whose job ended well, try a crashed one again, and give up on any other."""
-        assert stage.run_id
-        if ended.reason:
-            retries = stage.plan.spec.resources.max_failures
-            if ended.crashed and stage.crashes < retries:
-                stage.crashes += 1
-                stage.state, stage.retry_at = "queued", time.monotonic() + RETRY_S
-                stage.note = f"crashed ({ended.reason}); attempt {stage.crashes + 1} of {retries + 1}"
-                return
-            self._fail(stage, ended.reason)
-        else:
-            self._commit(stage)
+        """Record a stage whose job ended well, try a crashed one again, and give up on any other."""
+        retries = stage.plan.spec.resources.max_failures
+        if ended.crashed and stage.crashes < retries:
+            stage.crashes += 1
+            stage.state, stage.retry_at = "queued", time.monotonic() + RETRY_S
+            stage.note = f"crashed ({ended.reason}); attempt {stage.crashes + 1} of {retries + 1}"
+            return
+        stage.state, stage.note = ("failing", ended.reason) if ended.reason else ("committing", "")
+        self._settle(stage)
+
+    def _settle(self, stage: Underway) -> None:
+        """Bring how a stage ended to the store; later where that does not answer: it is safe on disk."""
+        try:
+            if stage.state == "committing":
+                self._commit(stage)
+            if stage.state == "failing":
+                self._fail(stage)
+        except StoreError as error:
+            stage.wait(str(error))
 
     def _commit(self, stage: Underway) -> None:
-        """Bring a sealed result to the tracking store; later where that does not answer: it is safe on disk."""
         assert stage.run_id
-        folder = self._home.stage(stage.plan.fingerprint)
-        if not checkpoint.sealed(folder / "result", fingerprint=stage.plan.fingerprint):
-            self._fail(stage, "its job ended without a whole result")
+        folder = StageFolder(self._home.stage(stage.plan.fingerprint))
+        sealed = folder.sealed()
+        if sealed is None:
+            stage.state, stage.note = "failing", "its job ended without a whole result"
             return
-        metrics = json.loads((folder / "result" / "metrics.json").read_text())
-        try:
-            self._recorder.drain(stage.run_id)
-            self._store.finish_stage(
-                stage.run_id, metrics=metrics, result=folder / "result", ended_ms=time.time_ns() // 1_000_000
-            )
-        except StoreError as error:
-            stage.state, stage.note, stage.retry_at = "committing", str(error), time.monotonic() + WAIT_S
-            return
+        self._recorder.drain(stage.run_id)
+        self._store.finish_stage(stage.run_id, metrics=sealed.metrics, result=sealed.folder, ended_ms=sealed.ended_ms)
+        folder.drop_result()
         shown = jobs.module(stage.plan.kind).METRICS[0].name
-        stage.metric = (shown, metrics[shown]) if shown in metrics else next(iter(metrics.items()), None)
-        self._settle(stage, "done")
-        shutil.rmtree(folder / "result", ignore_errors=True)  # MLflow has it now; log, journal and run id stay
+        stage.metric = next(
+            ((name, sealed.metrics[name]) for name in (shown, *sealed.metrics) if name in sealed.metrics), None
+        )
+        stage.end("done", "")
 
-    def _fail(self, stage: Underway, reason: str) -> None:
+    def _fail(self, stage: Underway) -> None:
         assert stage.run_id
-        stage.note = reason
-        with contextlib.suppress(StoreError):  # the numbers stay in the journal; the failure is told all the same
-            self._recorder.drain(stage.run_id)
+        reason = stage.failure = stage.failure or stage.note
+        self._recorder.drain(stage.run_id)
         self._store.end(stage.run_id, "FAILED", reason=reason)
-        self._settle(stage, "failed")
-
-    def _settle(self, stage: Underway, state: StageState) -> None:
-        stage.state, stage.seconds = state, time.monotonic() - stage.started
-        stage.lock.close()
+        stage.end("failed", reason)
 
     def _stop(self, reason: str) -> None:
         """End every run that was begun as KILLED; their checkpoints and journals stay for the next submit."""
         for stage in self._stages.values():
             if stage.is_open and stage.run_id:  # also one that crashed and waits for its next attempt
-                self._store.end(stage.run_id, "KILLED", reason=reason)
-                self._settle(stage, "stopped")
+                self._end(stage.run_id, "KILLED", reason)
+                stage.end("stopped", "")
         self._draw()
 
     def _record(self, stage: Underway) -> None:
@@ -270,7 +287,7 @@ class _Submission:
         for arm in stage.plan.arms:
             self._store.record_arm(self._run_id, arm, stage.plan.name, stage.run_id)
 
-    def _job(self, stage: Underway) -> Job:
+    def _job(self, stage: Underway, folder: StageFolder) -> Job:
         plan, inputs = stage.plan, {}
         for needed in plan.inputs.values():
             upstream = self._stages[needed]
@@ -283,7 +300,7 @@ class _Submission:
             fingerprint=plan.fingerprint,
             params=dict(plan.spec.params_json),
             resources=plan.spec.resources,
-            folder=str(self._home.stage(plan.fingerprint)),
+            folder=str(folder.path),
             inputs=inputs,
             data_root=str(self._spec.data.get(dataset, self._home.data(dataset))),
         )
@@ -291,34 +308,3 @@ class _Submission:
     def _draw(self) -> None:
         views = tuple(stage.view(self._recorder.progress(stage.run_id)) for stage in self._stages.values())
         self._show(Snapshot(self._plan.pipeline, self._run_id, self._started, views, self._recorder.trouble))
-
-
-def _read_run(path: Path) -> str | None:
-    """Return the run id noted in `path`, or None."""
-    try:
-        noted: Mapping[str, str] = json.loads(path.read_text())
-        return noted["run_id"]
-    except (FileNotFoundError, ValueError, KeyError):  # never opened, or torn by a crash while it was
-        return None
-
-
-def _forget(folder: Path) -> None:
-    """Make the folder ready for a new run, which gets the whole history; it begins anew where no checkpoint is left."""
-    (folder / "journal.sent").unlink(missing_ok=True)
-    if not (folder / "checkpoints").exists() and not (folder / "result").exists():
-        (folder / "journal.jsonl").unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _stoppable() -> Iterator[None]:
-    """Turn SIGTERM into what Ctrl-C is, so that both end runs the same way. Ray has set handlers of its own by now."""
-
-    def stop(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -36,6 +36,7 @@ DEFAULTS = {  # ours, where the user set nothing; MLflow reads them when it is i
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # stdout is for data
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     "MLFLOW_LOGGING_LEVEL": "WARNING",  # it tells of each table that it creates
 }
 
@@ -158,9 +159,13 @@ class Store:
         *,
         reason: str = "",
         ended_ms: int | None = None,
+        attempt_ms: int | None = None,
     ) -> None:
-        """Close a run; `ended_ms` is now unless something is known of when it really ended."""
-        self._end(run_id, status, ended_ms or _now_ms(), {records.REASON: reason[: records.MAX_TAG]})
+        """Close a run; `ended_ms` is now unless something is known of when it really ended.
+
+        With `attempt_ms`, only if the attempt that began then is still the last one: it may have been continued since.
+        """
+        self._end(run_id, status, ended_ms or _now_ms(), {records.REASON: reason[: records.MAX_TAG]}, attempt_ms)
 
     def past_runs(self, fingerprint: str | None = None) -> list[PastRun]:
         """Return every stage run, or those of one fingerprint, newest first; artifacts of finished ones are checked.
@@ -248,9 +253,13 @@ class Store:
         found = list(self._search(f"attributes.run_id = '{safe_name(run_id)}'"))
         return found[0].tags if found and found[0].status != "FINISHED" else None
 
-    def _end(self, run_id: str, status: str, ended_ms: int, tags: Mapping[str, str]) -> None:
+    def _end(
+        self, run_id: str, status: str, ended_ms: int, tags: Mapping[str, str], attempt_ms: int | None = None
+    ) -> None:
         with self._speaking():
             earlier = self._client.get_run(run_id).data.tags
+        if attempt_ms is not None and earlier.get(records.ATTEMPT_MS) != str(attempt_ms):
+            return
         self.set_tags(run_id, {**tags, **records.seconds_tag(earlier, ended_ms)})
         with self._speaking():
             self._client.set_terminated(run_id, status=status, end_time=ended_ms)

@@ -19,24 +19,42 @@ class Underway:
     """One stage of a submission; the runner alone changes it. Times are of the monotonic clock, in seconds."""
 
     plan: PlannedStage
-    state: StageState | Literal["committing"]  # committing: its result is sealed, MLflow has not all of it yet
+    state: StageState | Literal["committing", "failing"]  # its job ended well, or not, and MLflow does not know yet
     run_id: str | None = None
     started: float = 0.0
     seconds: float = 0.0
     crashes: int = 0
     retry_at: float = 0.0  # nothing is tried before
+    tries: int = 0  # of the store in vain, in a row
     note: str = ""
+    failure: str = ""  # why it failed, while the store is not told
     metric: tuple[str, float] | None = None  # what it ended with, to show
     lock: ExitStack = field(default_factory=ExitStack)  # of its folder, while this process runs it
 
     @property
     def is_running(self) -> bool:
-        return self.state in ("running", "committing")
+        return self.state in ("running", "committing", "failing")
 
     @property
     def is_open(self) -> bool:
         """Whether something is still to come of it."""
         return self.is_running or self.state in ("waiting", "queued")
+
+    def wait(self, note: str) -> None:
+        """Try again later, and ever later: the store did not answer."""
+        self.note, self.tries = note, self.tries + 1
+        self.retry_at = time.monotonic() + min(60.0, 2.0**self.tries)
+
+    def end(self, state: StageState, note: str) -> None:
+        """Settle for good, and let go of the folder."""
+        if self.started:
+            self.seconds = time.monotonic() - self.started
+        self.state, self.note = state, note
+        self.lock.close()
+
+    @property
+    def _shown(self) -> StageState:
+        return "running" if self.state == "committing" or self.state == "failing" else self.state
 
     def view(self, progress: Progress) -> StageView:
         """Return what the display shows; `progress` counts while it runs."""
@@ -46,7 +64,7 @@ class Underway:
             name=self.plan.name,
             kind=self.plan.kind,
             arms=self.plan.arms,
-            state="running" if self.state == "committing" else self.state,
+            state=self._shown,
             run_id=self.run_id,
             fraction=progress.fraction if running else 0.0,
             epoch=progress.epoch if running else 0,

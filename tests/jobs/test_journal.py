@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +23,10 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def waiting(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let nothing be written unless a test asks for it."""
     monkeypatch.setattr(journal, "FLUSH_S", math.inf)
     monkeypatch.setattr(journal, "SAMPLE_S", math.inf)
-    yield
 
 
 def steps(path: Path) -> list[int]:

@@ -103,16 +103,15 @@ def test_an_odd_manifest_is_no_manifest(manifest: str, tmp_path: Path) -> None:
 
 def test_a_checkpoint_of_another_stage_is_refused(tmp_path: Path) -> None:
     save(tmp_path, 12, fingerprint="b" * 16)
-    with pytest.raises(CheckpointError, match=f"belongs to fingerprint {'b' * 16} .* this stage has {OURS}"):
+    with pytest.raises(CheckpointError, match=f"belongs to fingerprint {'b' * 16}; this stage has {OURS}"):
         checkpoint.latest(tmp_path, fingerprint=OURS)
 
 
-def test_a_checkpoint_of_another_format_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_of_another_format_is_as_good_as_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "FORMAT", 2)
         save(tmp_path, 12)
-    with pytest.raises(CheckpointError, match="in format 2; this stage has .* in format 1"):
-        checkpoint.latest(tmp_path, fingerprint=OURS)
+    assert checkpoint.latest(tmp_path, fingerprint=OURS) is None
 
 
 def test_a_seal_covers_files_in_subfolders_and_replaces_what_was_there(tmp_path: Path) -> None:

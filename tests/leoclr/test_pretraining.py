@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from leoclr import backbones, methods, pretraining
+from leoclr import backbones, methods
 from leoclr.data.contract import UNLABELED, DataSet, Images, Split, Stack
-from leoclr.evaluate import features
+from leoclr.evaluate import features, knn
 from leoclr.evaluate.knn import KnnSettings
 from leoclr.pretraining import Pretraining, PretrainSettings
 
@@ -152,7 +152,7 @@ def test_the_monitor_counts_by_hand(data: DataSet, monkeypatch: pytest.MonkeyPat
         assert (len(rows_MF), len(queries_QF)) == (CLASSES * (PER_CLASS - 1), CLASSES)  # one in 12 is held out
         return torch.zeros(len(queries_QF), dtype=torch.int64)
 
-    monkeypatch.setattr(pretraining.knn, "vote", red_only)
+    monkeypatch.setattr(knn, "vote", red_only)
     assert pretraining_of("random", data, replace(SMALL, epochs=0)).finish() == {"knn_top1": pytest.approx(100 / 3)}
 
 
