@@ -23,7 +23,7 @@ NEEDS: tuple[str, ...] = ()
 
 @pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=FORBID)
 class PretrainParams(PretrainSettings):
-    """Params of a pre-training; the type of `settings` is the method's own `Config`."""
+    """Params of a pre-training; the type of `settings` is the method's own `Config`. A control has 0 epochs."""
 
     dataset: str
     method: str
@@ -40,15 +40,23 @@ def params_type(raw: Mapping[str, Any]) -> type[Params]:
 def _typed(method: str) -> type[PretrainParams]:
     if method not in methods.METHODS:  # the caller says so; params without a known method have no settings to check
         return PretrainParams
-    config = methods.module(method).Config
+    module = methods.module(method)
+    config = module.Config
     fields = {
         "__annotations__": {"settings": config},
         "settings": dataclasses.field(default_factory=config),
         "__module__": __name__,
         "__doc__": PretrainParams.__doc__,
     }
+    if not module.TRAINS:
+        fields["__post_init__"] = _never_trained
     plain = type("PretrainParams", (PretrainParams,), fields)
     return cast(type[PretrainParams], pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=FORBID)(plain))
+
+
+def _never_trained(params: PretrainParams) -> None:
+    """Make the control's epochs 0, whatever a matrix or `--set` gives to all arms alike."""
+    object.__setattr__(params, "epochs", 0)
 
 
 def train_loop(config: Mapping[str, Any]) -> None:

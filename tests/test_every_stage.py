@@ -179,3 +179,9 @@ def test_a_pretraining_exports_the_trunk_that_evaluations_load(tmp_path: Path, m
     module._export(mine, work, tmp_path)
     loaded = inputs.backbone(mine)
     torch.testing.assert_close(loaded.state_dict(), work.method.backbone.state_dict(), rtol=0, atol=0)
+
+
+def test_the_control_is_never_trained_whatever_is_asked() -> None:
+    raw = {"dataset": "mnist5k", "method": "random", "epochs": 3}
+    params = TypeAdapter(jobs.module("pretrain").params_type(raw)).validate_python(raw)
+    assert TypeAdapter(type(params)).dump_python(params, mode="json")["epochs"] == 0
