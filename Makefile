@@ -42,7 +42,7 @@ fast: install
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 e2e: install
-	$(BIN)/python -m pytest -q -m e2e --timeout 900
+	$(BIN)/python -m pytest -q -m 'e2e and not slow' --timeout 900
 
 test-slow: install
 	$(BIN)/python -m pytest -q -m slow --timeout 1200
