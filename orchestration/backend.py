@@ -118,8 +118,8 @@ def connect() -> Iterator[Backend]:
 
     address = os.environ.get("RAY_ADDRESS") or "local"
     options: dict[str, Any] = {"address": address, "log_to_driver": False, "logging_level": "ERROR"}
-    if address == "local":  # on loopback alone: nobody else is to reach it
-        options |= {"include_dashboard": False, "num_cpus": _cores(), "_node_ip_address": "127.0.0.1"}
+    if address == "local":
+        options |= {"include_dashboard": False, "num_cpus": _cores()}
     try:
         ray.init(**options)
     except (ConnectionError, RuntimeError) as error:
