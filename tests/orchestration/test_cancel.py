@@ -80,7 +80,7 @@ class FakeStore:
     def find(self, reference: str) -> str:
         return reference
 
-    def end(self, run_id: str, status: Status, *, reason: str = "", ended_ms: int | None = None) -> None:
+    def end(self, run_id: str, status: Status, *, reason: str = "", **_: int | None) -> None:
         self.ended.append(run_id)
 
 

@@ -67,7 +67,7 @@ class FakeStore:
     def find(self, reference: str) -> str:
         return next(run_id for run_id in ("aaaa1111", *self.runs) if run_id.startswith(reference))
 
-    def end(self, run_id: str, status: records.Status, *, reason: str = "", ended_ms: int | None = None) -> None:
+    def end(self, run_id: str, status: records.Status, *, reason: str = "", **_: int | None) -> None:
         self.ended.append(run_id)
         if run_id == "aaaa1111":
             self.status = status
@@ -118,7 +118,7 @@ def test_seconds_of_a_run_are_those_of_all_its_attempts(home: Home) -> None:
     tags = {records.EARLIER_S: "100", records.SECONDS: "17.5"}
     store = alive([stage_run("bbbb", "RUNNING", **tags), stage_run("cccc", "FAILED", stage="transfer", **tags)])
     running, failed = look.status(store, home)[0].stages  # type: ignore[arg-type]  # a fake
-    assert 105 <= running.seconds < 165
+    assert 105 <= running.seconds < 105 + 600  # however slow the machine
     assert failed.seconds == 17.5
 
 
