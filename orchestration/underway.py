@@ -11,6 +11,7 @@ from orchestration.plan import PlannedStage
 from orchestration.progress import StageState, StageView
 from orchestration.recorder import Progress
 
+FIRST_S, LONGEST_S = 2.0, 60.0  # between two tries of a store that does not answer: doubled each time
 SOON = 0.02  # share of a stage before which its own speed tells nothing of the time left
 
 
@@ -43,7 +44,7 @@ class Underway:
     def wait(self, note: str) -> None:
         """Try again later, and ever later: the store did not answer."""
         self.note, self.tries = note, self.tries + 1
-        self.retry_at = time.monotonic() + min(60.0, 2.0**self.tries)
+        self.retry_at = time.monotonic() + min(LONGEST_S, FIRST_S * 2 ** (self.tries - 1))
 
     def end(self, state: StageState, note: str) -> None:
         """Settle for good, and let go of the folder."""

@@ -19,7 +19,7 @@ from jobs.contract import Job
 from jobs.inputs import BACKBONE
 from jobs.journal import Journal
 from leoclr import checkpoint
-from orchestration import backend, records, runner, spec
+from orchestration import backend, records, runner, spec, underway
 from orchestration.backend import Backend, Ended
 from orchestration.errors import LeoclrOpsError, StoreError
 from orchestration.prepare import prepare
@@ -119,6 +119,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Double:
     monkeypatch.setattr(backend, "connect", connect)
     for name in ("POLL_S", "WAIT_S", "RETRY_S"):
         monkeypatch.setattr(runner, name, 0.01)
+    monkeypatch.setattr(underway, "FIRST_S", 0.01)
     return double
 
 
