@@ -2,7 +2,7 @@
 
 A stage is a `TorchTrainer`. With several workers it has a controller and a worker group of its own processes. With one
 it runs in Train's local mode inside a Ray task: same trainer, same loop, in a warm process that has torch imported
-already. On 2 cores a worker group costs about 16 s before its first step, a warm process none, and most stages of a
+already. A worker group starts a dozen processes before its first step, a warm process none, and most stages of a
 pipeline are small evaluations.
 """
 
