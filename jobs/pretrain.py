@@ -6,15 +6,17 @@ import dataclasses
 import functools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_type_hints
 
 import pydantic
 import torch
 
-from jobs import inputs, loop
+from jobs import imported, inputs, loop
 from jobs.contract import FORBID, Job, Metric, Params
-from leoclr import backbones, checkpoint, methods
-from leoclr.pretraining import Pretraining, PretrainSettings
+from leoclr import backbones, checkpoint, methods, pretraining
+from leoclr.data.contract import Corrupt
+from leoclr.pretrain_settings import PretrainSettings
+from leoclr.pretraining import Pretraining
 from leoclr.work import Work
 
 METRICS = (Metric("knn_top1", "%", "higher", "kNN top-1"),)
@@ -29,10 +31,13 @@ class PretrainParams(PretrainSettings):
     method: str
     seed: int = 0
     settings: Any = None
+    corrupt: Corrupt = Corrupt()  # what happens at an image that cannot be decoded
 
 
 def params_type(raw: Mapping[str, Any]) -> type[Params]:
     """Return `PretrainParams` with the settings of the method that `raw` names."""
+    if raw.get("method") == imported.METHOD:
+        return imported.params_type(PretrainParams)
     return _typed(str(raw.get("method")))
 
 
@@ -41,10 +46,11 @@ def _typed(method: str) -> type[PretrainParams]:
     if method not in methods.METHODS:  # the caller says so; params without a known method have no settings to check
         return PretrainParams
     module = methods.module(method)
-    config = module.Config
+    types = get_type_hints(PretrainSettings)
     fields = {
-        "__annotations__": {"settings": config},
-        "settings": dataclasses.field(default_factory=config),
+        "__annotations__": {"settings": module.Config, **{name: types[name] for name in module.RECIPE}},
+        "settings": dataclasses.field(default_factory=module.Config),
+        **module.RECIPE,
         "__module__": __name__,
         "__doc__": PretrainParams.__doc__,
     }
@@ -67,12 +73,15 @@ def train_loop(config: Mapping[str, Any]) -> None:
 def _build(job: Job, device: torch.device) -> Work:
     params = inputs.params(job, _typed(str(job.params["method"])))
     module = methods.module(params.method)
+    data = inputs.data(job)
     method = module.Method(
-        params.settings, lambda: backbones.build(params.backbone, width=params.width, stem=params.stem)
+        params.settings,
+        lambda: backbones.build(params.backbone, width=params.width, stem=params.stem),
+        pretraining.facts(data),
     )
     return Pretraining(
         method,
-        inputs.data(job),
+        data,
         params,
         module.views(params.settings, params.image_size),
         seed=params.seed,
@@ -85,5 +94,5 @@ def _export(job: Job, work: Work, folder: Path) -> None:
     assert isinstance(work, Pretraining)
     params = inputs.params(job, _typed(str(job.params["method"])))
     checkpoint.save_backbone(
-        folder / inputs.BACKBONE, work.method.backbone, name=params.backbone, width=params.width, stem=params.stem
+        folder / inputs.BACKBONE, work.method.evaluated(), name=params.backbone, width=params.width, stem=params.stem
     )

@@ -6,6 +6,7 @@ N rows of one worker, B rows of all workers in rank order (B = N x world size; e
 from __future__ import annotations
 
 from inspect import signature
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +32,32 @@ def gather(rows_N: Tensor) -> Tensor:
     parts = [torch.empty_like(rows_N, memory_format=torch.contiguous_format) for _ in range(world_size())]
     dist.all_gather(parts, rows_N.contiguous())
     return torch.cat(parts)
+
+
+def gather_with_gradient(rows_N: Tensor) -> Tensor:
+    """Return the rows of all workers [B, ...] in rank order; every worker must call it.
+
+    The gradient of a worker's rows is the sum of what all workers' losses say of them. With the mean over workers that
+    `wrap` takes, the network is trained on the mean of the workers' losses, as one worker with all rows would be.
+    """
+    if world_size() == 1:
+        return rows_N
+    gathered: Tensor = _Gather.apply(rows_N)
+    return gathered
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows_N: Tensor) -> Tensor:
+        ctx.own = slice(rank() * len(rows_N), (rank() + 1) * len(rows_N))
+        return gather(rows_N)
+
+    @staticmethod
+    def backward(ctx: Any, gradient_B: Tensor) -> Tensor:
+        total_B = gradient_B.contiguous().clone()
+        dist.all_reduce(total_B)
+        own: Tensor = total_B[ctx.own]
+        return own
 
 
 def shuffle(rows_N: Tensor, *, seed: int) -> tuple[Tensor, Tensor]:

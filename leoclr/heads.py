@@ -5,6 +5,8 @@ N images of one worker's batch, F feature values, D embedding values, C channels
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal
 
 from torch import Tensor, nn
@@ -23,6 +25,24 @@ def projection(feature_dim: int, dim: int, *, kind: Projection) -> nn.Sequential
     if kind == "linear":
         return nn.Sequential(nn.Linear(feature_dim, dim))
     return nn.Sequential(nn.Linear(feature_dim, feature_dim), nn.ReLU(inplace=True), nn.Linear(feature_dim, dim))
+
+
+LastNorm = Literal["none", "affine", "plain"]
+"""Batch norm behind the last layer: none, with scale and shift, or without them."""
+
+
+def mlp(sizes: Sequence[int], *, hidden_bias: bool, last_bias: bool, last_norm: LastNorm = "none") -> nn.Sequential:
+    """Return Linear - BatchNorm - ReLU for each hidden layer, then Linear: the head of most methods since SimCLR.
+
+    `sizes` are the widths from the input on: (2048, 4096, 256) has one hidden layer. Weights by torch's default.
+    """
+    layers: list[nn.Module] = []
+    for into, out in pairwise(sizes[:-1]):
+        layers += [nn.Linear(into, out, bias=hidden_bias), nn.BatchNorm1d(out), nn.ReLU(inplace=True)]
+    layers.append(nn.Linear(sizes[-2], sizes[-1], bias=last_bias))
+    if last_norm != "none":
+        layers.append(nn.BatchNorm1d(sizes[-1], affine=last_norm == "affine"))
+    return nn.Sequential(*layers)
 
 
 def linear_head(feature_dim: int, classes: int) -> nn.Linear:

@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import TypedDict, overload
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
 from torch.optim.optimizer import Optimizer, ParamsT
 
 _FUSED_ON = {"cpu", "cuda"}
 """Kinds of device on which torch has a fused SGD since 2.4."""
-
-
-class DecayGroup(TypedDict):
-    """One parameter group of an optimizer."""
-
-    params: list[nn.Parameter]
-    weight_decay: float
 
 
 def sgd(
@@ -37,78 +28,14 @@ def sgd(
     return torch.optim.SGD(groups, lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov, fused=True)
 
 
-class LARS(Optimizer):
-    """Layer-wise adaptive rates for large batches: each array's step is scaled by eta * |weights| / |gradient|.
+def set_lr(optimizer: Optimizer, lr: float, *, fixed: float | None = None) -> None:
+    """Set the rate of every group to `lr`, times the group's own `lr_scale` where it has one (a head's, say).
 
-    Vectors and scalars (biases, batch norm) take plain momentum steps without decay. Momentum is the classic one: the
-    rate enters the velocity, so that a change of rate acts on new gradients only.
-    Source: You et al. 2017, arXiv:1708.03888, as in
-    https://github.com/google-research/simclr/blob/036ea7baa3eeb255c88a08392fcdc1d55bb8133f/lars_optimizer.py
-    (its name filter `batch_normalization|bias` is here "has at most one axis": the same parameters in a ResNet).
+    Groups marked `fixed_rate` get the rate `fixed` instead of `lr`.
     """
-
-    def __init__(
-        self, parameters: ParamsT, *, lr: float, momentum: float = 0.9, weight_decay: float = 0.0, eta: float = 0.001
-    ) -> None:
-        """Use `eta` (dimensionless, 0.001 in the source) to scale `lr`. Raises: ValueError for a negative setting."""
-        for name, value in (("lr", lr), ("momentum", momentum), ("weight_decay", weight_decay), ("eta", eta)):
-            if value < 0:
-                raise ValueError(f"{name}: at least 0, not {value}")
-        super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "eta": eta})
-
-    @overload
-    def step(self, closure: None = None) -> None: ...
-    @overload
-    def step(self, closure: Callable[[], float]) -> float: ...
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Move every parameter that has a gradient; return what `closure`, if any, computed."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self._move(parameter, parameter.grad, group)
-        return loss
-
-    def _move(self, weight: Tensor, gradient: Tensor, group: dict[str, float]) -> None:
-        state = self.state[weight]
-        if not state:
-            state["velocity"] = torch.zeros_like(weight)
-        velocity: Tensor = state["velocity"]
-        velocity.mul_(group["momentum"])
-        if weight.ndim <= 1:
-            velocity.add_(gradient, alpha=group["lr"])
-        else:
-            gradient = gradient.add(weight, alpha=group["weight_decay"])
-            velocity.add_(gradient * _trust(weight, gradient, eta=group["eta"]), alpha=group["lr"])
-        weight.sub_(velocity)
-
-
-def _trust(weight: Tensor, gradient: Tensor, *, eta: float) -> Tensor:
-    weight_norm, gradient_norm = weight.norm(), gradient.norm()
-    ratio = eta * weight_norm / gradient_norm
-    return torch.where((weight_norm > 0) & (gradient_norm > 0), ratio, torch.ones_like(ratio))
-
-
-def decay_groups(module: nn.Module, *, weight_decay: float) -> list[DecayGroup]:
-    """Return the parameters that need a gradient in two groups: arrays with `weight_decay`, vectors without.
-
-    Vectors are biases and batch norm. MoCo decays both alike: give `module.parameters()` to `sgd` instead.
-    """
-    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    return [
-        {"params": [parameter for parameter in trained if parameter.ndim > 1], "weight_decay": weight_decay},
-        {"params": [parameter for parameter in trained if parameter.ndim <= 1], "weight_decay": 0.0},
-    ]
-
-
-def set_lr(optimizer: Optimizer, lr: float) -> None:
-    """Set the rate of every group to `lr`, times the group's own `lr_scale` where it has one (a head's, say)."""
     for group in optimizer.param_groups:
-        group["lr"] = lr * group.get("lr_scale", 1.0)
+        rate = fixed if fixed is not None and group.get("fixed_rate", False) else lr
+        group["lr"] = rate * group.get("lr_scale", 1.0)
 
 
 def warmup_factor(position: float, *, length: float, start: float = 0.0) -> float:
@@ -120,8 +47,12 @@ def warmup_factor(position: float, *, length: float, start: float = 0.0) -> floa
     return 1.0 if position >= length else start + (1.0 - start) * position / length
 
 
-def cosine(base_lr: float, position: float, *, total: float, warmup: float = 0.0) -> float:
-    """Return `base_lr` after a linear warm-up from 0 and half a cosine down to 0 at `total`.
+def cosine(
+    base_lr: float, position: float, *, total: float, warmup: float = 0.0, start: float = 0.0, end: float = 0.0
+) -> float:
+    """Return `base_lr` after a linear warm-up and half a cosine down at `total`.
+
+    The warm-up begins at the share `start` of `base_lr`, the cosine ends at the share `end` of it.
 
     Position, total and warm-up count the same thing. In whole epochs without warm-up it is facebookresearch/moco's
     `--cos`, lr * 0.5 * (1 + cos(pi * epoch / epochs)); in steps it is google-research/simclr's schedule.
@@ -133,8 +64,9 @@ def cosine(base_lr: float, position: float, *, total: float, warmup: float = 0.0
     if not 0 <= warmup < total:
         raise ValueError(f"warmup: at least 0 and less than the total of {total}, not {warmup}")
     if position < warmup:
-        return base_lr * warmup_factor(position, length=warmup)
-    return base_lr * 0.5 * (1.0 + math.cos(math.pi * (position - warmup) / (total - warmup)))
+        return base_lr * warmup_factor(position, length=warmup, start=start)
+    falling = 0.5 * (1.0 + math.cos(math.pi * (position - warmup) / (total - warmup)))
+    return base_lr * (end + (1.0 - end) * falling) if end else base_lr * falling
 
 
 def step_decay(base_lr: float, position: float, *, milestones: Sequence[float], factor: float = 0.1) -> float:

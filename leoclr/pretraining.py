@@ -1,78 +1,42 @@
 """Pre-training as a `Work`: any method on any data set, with a k-nearest-neighbor monitor.
 
-N images of one worker's batch, B of all workers (`batch`), F feature values.
+N images of one worker's batch, B of all workers (`batch`), M of the data set, F feature values.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from leoclr import distributed, optim
+from leoclr import distributed, distributed_norm, optim
 from leoclr.augment.loader import ViewLoader, epoch_plan
 from leoclr.augment.views import TestView, View
-from leoclr.data.contract import DataSet, draw_per_class
+from leoclr.data.contract import UNLABELED, DataSet, Split, draw_per_class
 from leoclr.evaluate import features, knn
-from leoclr.evaluate.knn import KnnSettings
-from leoclr.methods.contract import Method
+from leoclr.lars import LARC, LARS
+from leoclr.methods.contract import At, Batch, Facts, Indices, Method
+from leoclr.pretrain_settings import PretrainSettings
 from leoclr.work import Number
 
 SMALL = 64  # pixels: smaller images are not enlarged and cropped for a test, there is no border to lose
 HOLD_OUT = 8  # the monitor asks for one training image in eight; the test split is never read while training
+_CHUNK = 256  # images of a survey at once
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PretrainSettings:
-    """How a method is trained. Defaults: facebookresearch/moco, MoCo-v2 with 200 epochs (README and main_moco.py)."""
-
-    epochs: int = 200
-    batch: int = 256  # images of one step, over all workers
-    image_size: int = 224  # side of a view, pixels
-    backbone: Literal["resnet18", "resnet34", "resnet50"] = "resnet50"
-    width: int = 64  # channels of the first block; 64 is the published network
-    stem: Literal["imagenet", "cifar", "stride2"] = "imagenet"  # "cifar": 3x3, no pooling; "stride2": 3x3 with stride 2
-    optimizer: Literal["sgd", "lars"] = "sgd"
-    lr: float = 0.03  # for the whole batch: scale it with `batch`
-    sgd_momentum: float = 0.9
-    weight_decay: float = 1e-4  # on all parameters, biases and batch norm included, as main_moco.py does
-    schedule: Literal["cosine", "step", "constant"] = "cosine"  # the rate moves once an epoch
-    milestones: tuple[int, ...] = (120, 160)  # epochs from which the rate is a tenth of what it was ("step" alone)
-    warmup_epochs: int = 0
-    precision: Literal["fp32", "bf16"] = "fp32"  # bf16: autocast of the forward pass
-    knn_every: int = 10  # epochs between two looks of the monitor; 0: at the end only
-    knn: KnnSettings = field(default_factory=KnnSettings)
-
-    def __post_init__(self) -> None:
-        for name in ("batch", "image_size", "width", "lr"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name}: {getattr(self, name)} is not positive")
-        for name in ("epochs", "warmup_epochs", "knn_every", "weight_decay"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}: {getattr(self, name)} is negative")
-        if self.epochs and self.warmup_epochs >= self.epochs:
-            raise ValueError(f"warmup_epochs: {self.warmup_epochs} leave nothing of {self.epochs} epochs")
-        if not 0 <= self.sgd_momentum < 1:
-            raise ValueError(f"sgd_momentum: {self.sgd_momentum} is not in 0..1")
-
-    def rate(self, epoch: int) -> float:
-        """Return the learning rate of `epoch`."""
-        if self.schedule == "cosine":
-            return optim.cosine(self.lr, epoch, total=self.epochs, warmup=self.warmup_epochs)
-        warm = optim.warmup_factor(epoch, length=self.warmup_epochs)
-        if self.schedule == "step":
-            return warm * optim.step_decay(self.lr, epoch, milestones=self.milestones)
-        return warm * self.lr
+def facts(data: DataSet) -> Facts:
+    """Return what a method that reads no classes may know of `data`."""
+    return Facts(images=len(_split(data, reads_classes=False)), classes=len(data.classes))
 
 
 class Pretraining:
     """Trains a method on the images of a data set, without their labels; fulfils `leoclr.work.Work`.
 
-    Labels are read by the monitor alone, and it reads those of the training split only.
+    Labels are read by the monitor, and by a method that says so; both read those of the training split only.
     """
 
     def __init__(
@@ -86,50 +50,60 @@ class Pretraining:
         device: torch.device,
         loader_workers: int = 0,
     ) -> None:
-        self.method = method.to(device).to(memory_format=torch.channels_last)  # faster, on a CPU too
-        self.epochs = settings.epochs
         self._settings, self._seed, self._device, self._data = settings, seed, device, data
-        self._images = data.splits["unlabeled" if "unlabeled" in data.splits else "train"].images
+        self._views, self._loader_workers = views, loader_workers
+        self._split = _split(data, reads_classes=method.READS_CLASSES)
+        known = self._split.labels != UNLABELED
+        self._members = np.flatnonzero(known) if method.READS_CLASSES else np.arange(len(self._split))
+        self.method = method.to(device).to(memory_format=torch.channels_last)  # faster, on a CPU too
+        if settings.sync_bn:
+            distributed_norm.convert_sync_batchnorm(self.method)  # in place
+        self.epochs = settings.epochs
         self._train: nn.Module = self.method
         if settings.epochs:  # the control is never trained: it needs neither gradients nor an optimizer
             self._train = distributed.wrap(self.method, device)
-            trained = [parameter for parameter in method.parameters() if parameter.requires_grad]
-            self._optimizer = _optimizer(trained, settings)
-        self._loader = ViewLoader(
-            self._images, views, mean=data.mean, std=data.std, seed=seed, device=device, workers=loader_workers
-        )
+            self._optimizer = _optimizer(self.method, settings)
+        self._loader = self._new_loader(views)
         self._batches: Iterator[tuple[Tensor, ...]] = iter(())
-        self._total = 0
+        self._chosen: list[Indices] = []  # the images of the steps to come
+        self._epoch = self._step = 0
 
     def steps(self, epoch: int) -> int:
-        return len(self._images) // self._settings.batch
+        return len(self._members) // self._settings.batch
 
     def start_epoch(self, epoch: int, step: int) -> None:
+        self._epoch, self._step = epoch, step
+        if step == 0:
+            self.method.start_epoch(_Survey(epoch, self._seed, self))
         plan = epoch_plan(
-            len(self._images),
+            len(self._members),
             batch=self._settings.batch,
             seed=self._seed,
             epoch=epoch,
             rank=distributed.rank(),
             world=distributed.world_size(),
         )
-        self._batches = self._loader.batches(epoch, plan[step:])
-        self._total = epoch * self.steps(epoch) + step
-        optim.set_lr(self._optimizer, self._settings.rate(epoch))
+        drawn = [self._members[indices] for indices in plan]
+        self._chosen = [self.method.choose(each, self._at(at)) for at, each in enumerate(drawn[step:], start=step)]
+        self._batches = self._loader.batches(epoch, list(self._chosen))
         self._train.train()
 
     def train_step(self) -> Mapping[str, Tensor | Number]:
-        views = tuple(view.contiguous(memory_format=torch.channels_last) for view in next(self._batches))
-        self.method.before_step(self._total, self.epochs * self.steps(0))
+        at, images_N = self._at(self._step), self._chosen.pop(0)
+        batch = self._batch(next(self._batches), images_N)
+        lr = self._settings.rate(at.epoch + self._step / self.steps(at.epoch))
+        optim.set_lr(self._optimizer, lr, fixed=self._settings.lr)
+        self.method.before_step(at)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._settings.precision == "bf16"):
-            step = self._train(views)
+            step = self._train(batch)
         self._optimizer.zero_grad(set_to_none=True)
         step.loss.backward()
+        self.method.after_backward(at)
         self._optimizer.step()
         self.method.update(step)
-        self._total += 1
-        lr = self._optimizer.param_groups[0]["lr"]
-        return {"loss": step.loss.detach(), "lr": lr, "images": self._settings.batch, **dict(step.watch)}
+        self._step += 1
+        seen = len(images_N) * distributed.world_size()
+        return {"loss": step.loss.detach(), "lr": lr, "images": seen, **dict(step.watch)}
 
     def end_epoch(self, epoch: int) -> Mapping[str, Number]:
         every = self._settings.knn_every
@@ -147,20 +121,92 @@ class Pretraining:
     def finish(self) -> Mapping[str, Number]:
         return self._monitor()
 
+    def survey(self, view: View, epoch: int) -> Tensor:
+        """Return the features [M, F] of all images of the split, each seen once in `view`; each worker does a share."""
+        loader, size, world = self._new_loader((view,)), len(self._split), distributed.world_size()
+        share = -(-size // world)
+        mine = np.arange(share * distributed.rank(), share * (distributed.rank() + 1), dtype=np.int64).clip(
+            max=size - 1
+        )
+        plan = [mine[start : start + _CHUNK] for start in range(0, share, _CHUNK)]
+        with features.evaluating(self.method.backbone), torch.no_grad():
+            rows = [self.method.backbone(images_NCHW) for (images_NCHW,) in loader.batches(epoch, plan)]
+        return distributed.gather(torch.cat(rows))[:size]
+
+    def _new_loader(self, views: tuple[View, ...]) -> ViewLoader:
+        return ViewLoader(
+            self._split.images,
+            views,
+            mean=self._data.mean,
+            std=self._data.std,
+            seed=self._seed,
+            device=self._device,
+            workers=self._loader_workers,
+        )
+
+    def _at(self, step: int) -> At:
+        before = sum(self.steps(epoch) for epoch in range(self._epoch))
+        return At(before + step, self.epochs * self.steps(0), self._epoch, self.epochs)
+
+    def _batch(self, views: tuple[Tensor, ...], images_N: Indices) -> Batch:
+        classes_N = None
+        if self.method.READS_CLASSES:
+            classes_N = torch.from_numpy(self._split.labels[images_N]).to(self._device)
+        shown = tuple(view.contiguous(memory_format=torch.channels_last) for view in views)
+        return Batch(shown, torch.from_numpy(images_N).to(self._device), classes_N)
+
     def _monitor(self) -> Mapping[str, Number]:
         """Return the kNN accuracy (percent) on images held out of the bank, all from the training split."""
         size, labels = self._settings.image_size, self._data.splits["train"].labels
         per_class = max(1, int(np.bincount(labels[labels >= 0]).min()) // HOLD_OUT)
         held, bank = (torch.from_numpy(part).to(self._device) for part in draw_per_class(labels, per_class, seed=0))
         view = TestView(resize=size if size < SMALL else round(size * 256 / 224), size=size)
-        rows_MF = features.extract(self.method.backbone, self._data, "train", view=view, device=self._device)
+        rows_MF = features.extract(self.method.evaluated(), self._data, "train", view=view, device=self._device)
         labels_M = features.labels(self._data, "train", self._device)
         found = knn.vote(rows_MF[bank], labels_M[bank], rows_MF[held], settings=self._settings.knn)
         return {"knn_top1": 100.0 * (found == labels_M[held]).double().mean().item()}
 
 
-def _optimizer(trained: list[nn.Parameter], settings: PretrainSettings) -> torch.optim.Optimizer:
+@dataclass(frozen=True, slots=True)
+class _Survey:
+    epoch: int
+    seed: int
+    work: Pretraining
+
+    def features(self, view: View) -> Tensor:
+        return self.work.survey(view, self.epoch)
+
+
+def _split(data: DataSet, *, reads_classes: bool) -> Split:
+    """Return the split that a method trains on: the images without labels where a data set has such."""
+    return data.splits["train" if reads_classes or "unlabeled" not in data.splits else "unlabeled"]
+
+
+def _optimizer(method: Method, settings: PretrainSettings) -> torch.optim.Optimizer:
     momentum, decay = settings.sgd_momentum, settings.weight_decay
-    if settings.optimizer == "lars":
-        return optim.LARS(trained, lr=settings.lr, momentum=momentum, weight_decay=decay)
-    return optim.sgd(trained, lr=settings.lr, momentum=momentum, weight_decay=decay)
+    groups = _groups(method, settings)
+    if settings.optimizer == "larc":
+        return LARC(groups, lr=settings.lr, momentum=momentum, weight_decay=decay)
+    if settings.optimizer in ("lars", "lars_late"):
+        late = settings.optimizer == "lars_late"
+        nesterov = settings.nesterov
+        return LARS(groups, lr=settings.lr, momentum=momentum, weight_decay=decay, late_rate=late, nesterov=nesterov)
+    return optim.sgd(groups, lr=settings.lr, momentum=momentum, weight_decay=decay, nesterov=settings.nesterov)
+
+
+def _groups(method: Method, settings: PretrainSettings) -> list[dict[str, Any]]:
+    """Return the method's groups; vectors are apart from arrays where their rate or their decay differs."""
+    groups: list[dict[str, Any]] = []
+    for group in method.groups():
+        rest: dict[str, Any] = {key: value for key, value in group.items() if key != "params"}
+        if group.get("plain", False):
+            rest["weight_decay"] = 0.0
+        if settings.decay_vectors and settings.vector_lr_scale == 1:
+            groups.append({"params": group["params"], **rest})
+            continue
+        arrays = [parameter for parameter in group["params"] if parameter.ndim > 1]
+        vectors = [parameter for parameter in group["params"] if parameter.ndim <= 1]
+        scale = rest.get("lr_scale", 1.0) * settings.vector_lr_scale
+        decay = {} if settings.decay_vectors else {"weight_decay": 0.0}
+        groups += [{"params": arrays, **rest}, {"params": vectors, **rest, **decay, "lr_scale": scale}]
+    return [group for group in groups if group["params"]]

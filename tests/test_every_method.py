@@ -9,7 +9,10 @@ from torch import Tensor
 from leoclr.augment.views import View
 from leoclr.backbones import Backbone, build
 from leoclr.methods import METHODS, module
-from leoclr.methods.contract import Method
+from leoclr.methods.contract import At, Batch, Method
+from leoclr.pretrain_settings import PretrainSettings
+from tests import small_methods
+from tests.small_methods import FACTS, SMALL
 
 EVERY = sorted(METHODS)
 TRAINED = [name for name in EVERY if module(name).TRAINS]
@@ -21,13 +24,12 @@ def new_backbone() -> Backbone:
 
 def new_method(name: str, *, seed: int = 0) -> Method:
     torch.manual_seed(seed)
-    return module(name).Method(module(name).Config(), new_backbone)
+    return module(name).Method(module(name).Config(**SMALL[name]), new_backbone, FACTS)
 
 
-def batch(name: str) -> tuple[Tensor, ...]:
+def batch(name: str) -> Batch:
     generator = torch.Generator().manual_seed(1)
-    listed = module(name).views(module(name).Config(), 16)
-    return tuple(torch.randn(4, 3, view.size, view.size, generator=generator) for view in listed)
+    return small_methods.batch(name, images=4, size=16, generator=generator, dtype=torch.float32)
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -43,10 +45,25 @@ def test_config_is_frozen_data_with_defaults_only(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_views_have_the_size_asked_for(name: str) -> None:
+def test_the_largest_view_has_the_size_asked_for(name: str) -> None:
     listed = module(name).views(module(name).Config(), 48)
-    assert len(listed) >= 1
-    assert all(isinstance(view, View) and view.size == 48 for view in listed)
+    assert all(isinstance(view, View) for view in listed)
+    assert max(view.size for view in listed) == 48
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_recipe_names_settings_of_a_pretraining_that_differ_from_its_defaults(name: str) -> None:
+    defaults = PretrainSettings()
+    PretrainSettings(**module(name).RECIPE)
+    assert all(getattr(defaults, key) != value for key, value in module(name).RECIPE.items())
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_groups_hold_every_trained_parameter_once(name: str) -> None:
+    method = new_method(name)
+    grouped = [parameter for group in method.groups() for parameter in group["params"]]
+    trained = [parameter for parameter in method.parameters() if parameter.requires_grad]
+    assert sorted(map(id, grouped)) == sorted(map(id, trained))
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -111,9 +128,11 @@ def test_a_step_trains_the_backbone_and_continues_from_state(name: str) -> None:
 def take_step(method: Method, name: str, *, step: int) -> Tensor:
     trained = [parameter for parameter in method.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(trained, lr=0.05)  # without momentum: nothing of it to carry over
-    method.before_step(step, 2)
+    at = At(step, total=2, epoch=0, epochs=1)
+    method.before_step(at)
     done = method(batch(name))
     done.loss.backward()
+    method.after_backward(at)
     optimizer.step()
     optimizer.zero_grad()
     method.update(done)

@@ -12,7 +12,9 @@ import torch
 from leoclr import RESULTS_VERSION
 from leoclr.backbones import build
 from leoclr.methods import METHODS, module
+from leoclr.methods.contract import At
 from leoclr.optim import cosine, set_lr, sgd
+from tests.small_methods import FACTS, SMALL, batch
 
 GOLDEN = Path(__file__).parent / "golden" / "losses.json"
 TRAINED = sorted(name for name in METHODS if module(name).TRAINS)
@@ -22,19 +24,20 @@ STEPS = 4
 def losses(name: str) -> list[float]:
     """Take STEPS steps as pre-training does: slow encoder, loss, SGD at the cosine's rate, queue."""
     torch.manual_seed(0)
-    config = module(name).Config(queue_size=50, dim=16, momentum=0.9)
-    views = module(name).views(config, 16)
-    method = module(name).Method(config, lambda: build("resnet18", width=4, stem="stride2")).double()
+    config = module(name).Config(**SMALL[name])
+    method = module(name).Method(config, lambda: build("resnet18", width=4, stem="stride2"), FACTS).double()
     trained = [parameter for parameter in method.parameters() if parameter.requires_grad]
     optimizer = sgd(trained, lr=0.03, momentum=0.9, weight_decay=1e-4)
     values = []
     for step in range(STEPS):
-        images = torch.randn(len(views), 8, 3, 16, 16, dtype=torch.float64)
+        at = At(step, total=STEPS, epoch=0, epochs=1)
+        shown = batch(name, images=8, size=16, generator=torch.default_generator, dtype=torch.float64)
         set_lr(optimizer, cosine(0.03, step, total=STEPS))
-        method.before_step(step, STEPS)
-        done = method(images.unbind())
+        method.before_step(at)
+        done = method(shown)
         optimizer.zero_grad()
         done.loss.backward()
+        method.after_backward(at)
         optimizer.step()
         method.update(done)
         values.append(done.loss.item())

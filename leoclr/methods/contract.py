@@ -1,26 +1,42 @@
 """What a method is.
 
 A file of this package defines `Config` (frozen dataclass, each field with unit and source), `views(config, size)`
-(how each view of an image is made, as data) and `Method` (the module that turns views into a loss). State changes only
-in methods named for it: `forward` leaves the queue and the slow encoder's parameters as they are.
+(how each view of an image is made, as data), `RECIPE` (how its paper trains it) and `Method` (the module that turns
+views into a loss). State changes only in methods named for it: `forward` leaves queues and slow encoders as they are.
 
-One training step, in the order of facebookresearch/moco:
+One epoch, and one step of it, in the order of facebookresearch/moco:
 
-    method.before_step(step, total)        # moves the slow encoder, before the keys are computed
-    step = method(views)                   # loss and keys
-    step.loss.backward(); optimizer.step()
+    method.start_epoch(survey)             # looks at the data once an epoch; nothing for most methods
+    method.before_step(at)                 # moves the slow encoder, before the keys are computed
+    step = method(batch)                   # loss and keys
+    step.loss.backward()
+    method.after_backward(at)              # holds parameters still that the paper freezes at first
+    optimizer.step()
     method.update(step)                    # pushes the keys
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol, TypedDict
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from leoclr.augment.views import View
+
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The images of one step, as one worker sees them."""
+
+    views: tuple[Tensor, ...]  # as `views(config, size)` lists them: each float [N, C, H, W], normalized
+    images_N: Tensor | None = None  # int64: the place of each image in its split
+    classes_N: Tensor | None = None  # int64: only for a method that reads classes
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,24 +48,88 @@ class Step:
     watch: tuple[tuple[str, Tensor], ...] = ()  # (name, detached scalar) such as ("positive_similarity", ...)
 
 
+@dataclass(frozen=True, slots=True)
+class At:
+    """A position in training."""
+
+    step: int  # optimizer steps before this one, over all epochs
+    total: int  # optimizer steps of the whole training
+    epoch: int  # of this step, from 0
+    epochs: int  # of the whole training
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a method may know of its data when it is made."""
+
+    images: int  # in the split that it trains on
+    classes: int
+
+
+class Survey(Protocol):
+    """What a method may look at before an epoch; the same on every worker."""
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that is about to start."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """The pre-training's seed."""
+        ...
+
+    def features(self, view: View) -> Tensor:
+        """Return the backbone's features [M, F] of all M training images, each seen once in `view`; no gradient."""
+        ...
+
+
+class Group(TypedDict, total=False):
+    """Parameters that are trained alike; what is absent is as in the pre-training's settings."""
+
+    params: list[nn.Parameter]
+    lr_scale: float  # their rate, as a share of the pre-training's
+    fixed_rate: bool  # the schedule does not move their rate
+    weight_decay: float
+    plain: bool  # neither decay nor layer-wise adaptation, whatever the optimizer
+
+
 class Method(nn.Module):
     """The contract of every method; a subclass overrides `forward`, and the others where it keeps state."""
 
+    READS_CLASSES: ClassVar[bool] = False
+    """Whether `Batch.classes_N` is filled: for the supervised baseline alone."""
+
     backbone: nn.Module
-    """The trained trunk: images [N, C, H, W] to features [N, F]. What evaluations load."""
+    """The trained trunk: images [N, C, H, W] to features [N, F]."""
 
-    def forward(self, views: Sequence[Tensor]) -> Step:
-        """Return the loss of one batch.
-
-        `views` are as `views(config, size)` lists them, each float [N, C, H, W], normalized.
-        """
+    def forward(self, batch: Batch) -> Step:
+        """Return the loss of one batch."""
         raise NotImplementedError
 
-    def before_step(self, step: int, total: int) -> None:
-        """Move what follows the trained encoder slowly; `step` counts from 0, of `total` optimizer steps."""
+    def start_epoch(self, survey: Survey) -> None:
+        """Look at the data before an epoch, clusters for example; not called when an epoch continues in its middle."""
+
+    def choose(self, indices_N: Indices, at: At) -> Indices:
+        """Return the images of this worker's step, given those drawn for it; a function of them, `at` and the state."""
+        return indices_N
+
+    def before_step(self, at: At) -> None:
+        """Move what follows the trained encoder slowly."""
+
+    def after_backward(self, at: At) -> None:
+        """Change gradients before the optimizer reads them."""
 
     def update(self, step: Step) -> None:
         """Remember the keys of a finished step."""
+
+    def groups(self) -> Sequence[Group]:
+        """Return all parameters that need a gradient, in groups that are trained alike."""
+        return [{"params": [parameter for parameter in self.parameters() if parameter.requires_grad]}]
+
+    def evaluated(self) -> nn.Module:
+        """Return the trunk that evaluations load: the trained one, unless the paper evaluates its slow copy."""
+        return self.backbone
 
 
 def require(holds: bool, field: str, rule: str) -> None:
@@ -63,11 +143,14 @@ class MethodModule(Protocol):
 
     TRAINS: bool
     """False for a control that takes no optimizer step: `forward` raises, pre-training saves it as it starts."""
+    RECIPE: Mapping[str, Any]
+    """Pre-training settings (fields of `leoclr.pretraining.PretrainSettings`) where the method's paper differs from
+    MoCo-v2's, which are the defaults there. Each with its source."""
     Config: Callable[..., Any]
     Method: Callable[..., Method]
-    """Method(config, new_backbone): calls new_backbone() before it draws anything, so that equal seeds start all
+    """Method(config, new_backbone, facts): calls new_backbone() before it draws anything, so that equal seeds start all
     methods from equal weights, and once for each encoder that trains on its own; a slow encoder is a copy."""
 
     def views(self, config: Any, size: int) -> tuple[View, ...]:
-        """Return how each view is made from an image; `size` is the side in pixels of a view."""
+        """Return how each view is made from an image; `size` is the side in pixels of the largest."""
         ...

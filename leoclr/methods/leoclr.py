@@ -8,9 +8,9 @@ N images of one worker's batch, D embedding values, C channels, H x W pixels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -20,9 +20,10 @@ from leoclr.backbones import Backbone
 from leoclr.heads import embed
 from leoclr.losses import info_nce_shared
 from leoclr.methods import moco_v2
-from leoclr.methods.contract import Step, require
+from leoclr.methods.contract import Batch, Facts, Step, require
 
 TRAINS = True
+RECIPE: Mapping[str, Any] = {}  # section 4.1: MoCo-v2's, whose defaults the settings are; 200 and 800 epochs, batch 256
 
 Reduction = Literal["sum", "mean"]
 Enqueue = Literal["first", "both"]
@@ -46,14 +47,14 @@ class Config(moco_v2.Config):
     joint_keys: bool = False  # both key views in one pass: faster, batch norm sees 2N images. Lines 6-7: two passes
 
     def __post_init__(self) -> None:
-        moco_v2.Config.__post_init__(self)  # super() without arguments does not know a dataclass with slots
+        moco_v2.Config.__post_init__(self)
         for field, choices in (("view_reduction", Reduction), ("enqueue", Enqueue), ("original", Original)):
             require(getattr(self, field) in get_args(choices), field, f"one of {', '.join(get_args(choices))}")
 
 
 def views(config: Config, size: int) -> tuple[View, ...]:
     """Return the original, then the two random crops."""
-    cropped = moco_v2.crop(config, size)
+    cropped = config.view(size)
     original = replace(cropped, crop_scale=None) if config.original == "whole" else cropped
     if not config.augment_original:
         original = replace(original, jitter_p=0.0, gray_p=0.0, blur_p=0.0, flip_p=0.0)
@@ -63,17 +64,17 @@ def views(config: Config, size: int) -> tuple[View, ...]:
 class Method(moco_v2.Method):
     """Momentum contrast from the original image to its two crops; encoders, queue and their updates are MoCo-v2's."""
 
-    def __init__(self, config: Config, new_backbone: Callable[[], Backbone]) -> None:
+    def __init__(self, config: Config, new_backbone: Callable[[], Backbone], facts: Facts) -> None:
         """Start from a new backbone, its copy, and a queue of random keys, all from torch's global generator."""
-        super().__init__(config, new_backbone)
+        super().__init__(config, new_backbone, facts)
         self.config: Config = config
 
-    def forward(self, views: Sequence[Tensor]) -> Step:
+    def forward(self, batch: Batch) -> Step:
         """Return the loss in nats of finding the keys of views 1 and 2 by view 0's query, and the keys to push.
 
         Source: eq. (3) and algorithm 1 of arXiv:2403.06813; the sum over the batch there is a mean here, as in moco.
         """
-        original_NCHW, *crops = views
+        original_NCHW, *crops = batch.views
         query_ND = embed(self.backbone, self.head, original_NCHW)
         keys = self._keys(crops)
         terms = info_nce_shared(query_ND, keys, self.queue.keys_KD, temperature=self.config.temperature)

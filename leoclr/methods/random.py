@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NoReturn
-
-from torch import Tensor
+from typing import Any, NoReturn
 
 from leoclr.augment.views import View
 from leoclr.backbones import Backbone
 from leoclr.methods import contract
+from leoclr.methods.contract import Batch, Facts
 
 TRAINS = False
+RECIPE: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,11 +28,11 @@ def views(config: Config, size: int) -> tuple[View, ...]:
 class Method(contract.Method):
     """A backbone and nothing else."""
 
-    def __init__(self, config: Config, new_backbone: Callable[[], Backbone]) -> None:
+    def __init__(self, config: Config, new_backbone: Callable[[], Backbone], facts: Facts) -> None:
         """Take one new backbone."""
         super().__init__()
         self.backbone = new_backbone()
 
-    def forward(self, views: Sequence[Tensor]) -> NoReturn:
+    def forward(self, batch: Batch) -> NoReturn:
         """Refuse. Raises: RuntimeError, always."""
         raise RuntimeError("the random control is never trained: its backbone is saved as it was initialized")

@@ -25,6 +25,7 @@ def test_everything_is_the_identity_without_a_process_group() -> None:
     module = nn.Linear(2, 2)
     assert (distributed.rank(), distributed.world_size()) == (0, 1)
     torch.testing.assert_close([distributed.gather(rows_N), shuffled_N], [rows_N, rows_N], rtol=0, atol=0)
+    assert distributed.gather_with_gradient(rows_N) is rows_N
     torch.testing.assert_close(distributed.unshuffle(shuffled_N, order_B), rows_N, rtol=0, atol=0)
     assert distributed.wrap(module, CPU) is module
     assert distributed.unwrap(module) is module
@@ -65,6 +66,18 @@ def check_rows(rank: int) -> None:
     images_NCHW = torch.randn(2, 3, 4, 4).to(memory_format=torch.channels_last)
     gathered_BCHW = distributed.gather(images_NCHW)
     torch.testing.assert_close(gathered_BCHW[2 * rank : 2 * rank + 2], images_NCHW, rtol=0, atol=0)
+
+
+def check_gradient_through_gather(rank: int) -> None:
+    """The mean of both workers' gradients is that of one worker with all rows, for a loss that couples the rows."""
+    all_BD = torch.randn(6, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    mine_D, alone_D = (torch.ones(4, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    gathered_BD = distributed.gather_with_gradient(all_BD[3 * rank : 3 * rank + 3] * mine_D)
+    torch.testing.assert_close(gathered_BD, all_BD, rtol=0, atol=0)
+    for rows_BD in (gathered_BD, all_BD * alone_D):
+        (rows_BD @ rows_BD.T).square().mean().backward()
+    dist.all_reduce(mine_D.grad)
+    torch.testing.assert_close(mine_D.grad / WORKERS, alone_D.grad, rtol=1e-12, atol=0)
 
 
 def check_training(rank: int) -> None:
@@ -108,5 +121,6 @@ if __name__ == "__main__":
     patience = timedelta(seconds=60)  # for a worker whose peer failed
     dist.init_process_group("gloo", f"file://{meeting}", patience, rank=rank, world_size=WORKERS)
     check_rows(rank)
+    check_gradient_through_gather(rank)
     check_training(rank)
     dist.destroy_process_group()

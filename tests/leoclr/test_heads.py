@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from leoclr.heads import embed, linear_head, projection
+from leoclr.heads import embed, linear_head, mlp, projection
 
 
 def test_mlp_is_moco_v2s_two_layers() -> None:
@@ -16,6 +16,16 @@ def test_mlp_is_moco_v2s_two_layers() -> None:
 
 def test_linear_is_one_layer() -> None:
     assert [tuple(parameter.shape) for parameter in projection(16, 8, kind="linear").parameters()] == [(8, 16), (8,)]
+
+
+def test_mlp_normalizes_hidden_layers_and_the_last_one_where_asked() -> None:
+    head = mlp((6, 8, 8, 4), hidden_bias=False, last_bias=True, last_norm="plain")
+    names = [type(layer).__name__ for layer in head]
+    assert names == ["Linear", "BatchNorm1d", "ReLU"] * 2 + ["Linear", "BatchNorm1d"]
+    assert [layer.bias is not None for layer in head if isinstance(layer, nn.Linear)] == [False, False, True]
+    assert [layer.affine for layer in head if isinstance(layer, nn.BatchNorm1d)] == [True, True, False]
+    assert head(torch.randn(5, 6)).shape == (5, 4)
+    assert [type(layer) for layer in mlp((6, 4), hidden_bias=True, last_bias=False)] == [nn.Linear]
 
 
 def test_linear_head_starts_as_mocos() -> None:

@@ -1,11 +1,10 @@
-import copy
 import math
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from leoclr.optim import LARS, cosine, decay_groups, set_lr, sgd, step_decay, warmup_factor
+from leoclr.optim import cosine, set_lr, sgd, step_decay, warmup_factor
 
 
 def network() -> nn.Sequential:
@@ -49,80 +48,28 @@ def test_sgd_keeps_what_groups_say() -> None:
     assert [group["lr"] for group in optimizer.param_groups] == [0.02, pytest.approx(0.2)]
 
 
-def simclr_lars(weights: list[Tensor], gradients: list[list[Tensor]], *, excluded: list[bool]) -> list[Tensor]:
-    """Do what google-research/simclr's lars_optimizer.py does, its filter as `excluded`; the rate halves each step."""
-    weights, velocities = [weight.clone() for weight in weights], [torch.zeros_like(weight) for weight in weights]
-    for step, step_gradients in enumerate(gradients):
-        for i, gradient in enumerate(step_gradients):
-            trust = 1.0
-            if not excluded[i]:
-                gradient = gradient + 1e-4 * weights[i]
-                weight_norm, gradient_norm = weights[i].norm().item(), gradient.norm().item()
-                trust = 0.001 * weight_norm / gradient_norm if weight_norm > 0 and gradient_norm > 0 else 1.0
-            velocities[i] = 0.9 * velocities[i] + 0.5**step * trust * gradient
-            weights[i] = weights[i] - velocities[i]
-    return weights
-
-
-def test_lars_equals_simclrs_rule() -> None:
-    torch.manual_seed(1)
-    starts = [torch.randn(4, 3, 3, 3), torch.randn(4), torch.zeros(2, 16), torch.randn(2, 16)]
-    starts = [start.double() for start in starts]
-    gradients = [[torch.randn_like(start) for start in starts] for _ in range(5)]
-    parameters = [nn.Parameter(start.clone()) for start in starts]
-    optimizer = LARS(parameters, lr=1.0, weight_decay=1e-4)
-    for step, step_gradients in enumerate(gradients):
-        set_lr(optimizer, 0.5**step)
-        for parameter, gradient in zip(parameters, step_gradients, strict=True):
-            parameter.grad = gradient.clone()
-        optimizer.step()
-    expected = simclr_lars(starts, gradients, excluded=[False, True, False, False])
-    torch.testing.assert_close([parameter.data for parameter in parameters], expected, rtol=1e-12, atol=1e-14)
-
-
-def test_lars_continues_from_its_state() -> None:
-    model, other = network(), network()
-    whole = LARS(model.parameters(), lr=1.0, weight_decay=1e-4)
-    train(model, whole, steps=2)
-    other.load_state_dict(model.state_dict())
-    continued = LARS(other.parameters(), lr=9.0)
-    continued.load_state_dict(copy.deepcopy(whole.state_dict()))  # else both move one velocity
-    train(model, whole, steps=2)
-    train(other, continued, steps=2)
-    torch.testing.assert_close(list(other.parameters()), list(model.parameters()), rtol=0, atol=0)
-
-
-def test_lars_leaves_weights_whose_gradient_is_zero() -> None:
-    weight = nn.Parameter(torch.ones(2, 2))
-    weight.grad = torch.zeros(2, 2)
-    LARS([weight], lr=1.0).step()  # eta * |w| / 0 times 0 would be nan
-    assert weight.tolist() == [[1.0, 1.0], [1.0, 1.0]]
-
-
-def test_lars_skips_frozen_parameters_and_calls_its_closure() -> None:
-    frozen = nn.Parameter(torch.ones(2, 2))
-    assert LARS([frozen], lr=1.0).step(lambda: 3.0) == 3.0
-    assert frozen.tolist() == [[1.0, 1.0], [1.0, 1.0]]
-
-
-def test_lars_refuses_a_negative_setting() -> None:
-    with pytest.raises(ValueError, match="eta: at least 0"):
-        LARS([nn.Parameter(torch.ones(1))], lr=1.0, eta=-1.0)
-
-
-def test_decay_groups_split_arrays_from_vectors_and_leave_the_frozen() -> None:
-    model = network()
-    model[3].requires_grad_(False)
-    arrays, vectors = decay_groups(model, weight_decay=1e-4)
-    assert [tuple(parameter.shape) for parameter in arrays["params"]] == [(4, 3, 3, 3)]
-    assert [tuple(parameter.shape) for parameter in vectors["params"]] == [(4,), (4,), (4,)]
-    assert (arrays["weight_decay"], vectors["weight_decay"]) == (1e-4, 0.0)
-
-
 def test_cosine_equals_mocos_formula_in_epochs() -> None:
     for epoch in range(200):
         expected = 0.03 * 0.5 * (1.0 + math.cos(math.pi * epoch / 200))
         assert cosine(0.03, epoch, total=200) == pytest.approx(expected, rel=1e-15)
+
+
+def test_cosine_between_shares_is_swavs_schedule() -> None:
+    # main_swav.py: linspace(start_warmup, base_lr), then final_lr + 0.5 * (base_lr - final_lr) * (1 + cos(pi t / T))
+    base_lr, start_warmup, final_lr = 4.8, 0.3, 0.0048
+    values = [cosine(4.8, t, total=100, warmup=10, start=0.3 / 4.8, end=0.001) for t in range(100)]
+    rising = [start_warmup + (base_lr - start_warmup) * t / 10 for t in range(10)]
+    falling = [final_lr + 0.5 * (base_lr - final_lr) * (1 + math.cos(math.pi * t / 90)) for t in range(90)]
+    assert values == pytest.approx(rising + falling, rel=1e-12)
+
+
+def test_set_lr_leaves_groups_whose_rate_is_fixed() -> None:
+    first, second = (nn.Parameter(torch.ones(1)) for _ in range(2))
+    optimizer = torch.optim.SGD(
+        [{"params": [first]}, {"params": [second], "fixed_rate": True, "lr_scale": 2.0}], lr=1.0
+    )
+    set_lr(optimizer, 0.25, fixed=1.0)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.25, 2.0]
 
 
 def test_cosine_warms_up_then_falls_to_zero() -> None:

@@ -11,13 +11,16 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from leoclr import backbones, methods
+from leoclr.augment.views import View
 from leoclr.data.contract import UNLABELED, DataSet, Images, Split, Stack
 from leoclr.evaluate import features, knn
 from leoclr.evaluate.knn import KnnSettings
-from leoclr.pretraining import Pretraining, PretrainSettings
+from leoclr.methods.contract import At, Batch, Group, Indices, Method, Step, Survey
+from leoclr.pretrain_settings import PretrainSettings
+from leoclr.pretraining import Pretraining, facts
 
 CPU = torch.device("cpu")
 SMALL = PretrainSettings(
@@ -66,7 +69,7 @@ def pretraining_of(method: str, data: DataSet, settings: PretrainSettings = SMAL
     torch.set_num_threads(1)
     module = methods.module(method)
     config = module.Config() if method == "random" else module.Config(queue_size=32, dim=8)
-    made = module.Method(config, lambda: backbones.build("resnet18", width=2, stem="stride2"))
+    made = module.Method(config, lambda: backbones.build("resnet18", width=2, stem="stride2"), facts(data))
     return Pretraining(made, data, settings, module.views(config, 16), seed=4, device=CPU)
 
 
@@ -202,3 +205,99 @@ def test_rates_of_each_schedule() -> None:
     assert [step.rate(epoch) for epoch in range(4)] == pytest.approx([1.0, 0.1, 0.1, 0.01])
     warm = PretrainSettings(epochs=4, lr=1.0, schedule="constant", warmup_epochs=2)
     assert warm.rate(0) < warm.rate(1) <= warm.rate(2) == warm.rate(3) == 1.0
+    moving = PretrainSettings(epochs=4, lr=2.0, rate_moves="step", warmup_epochs=1, warmup_start=0.5, final_lr=0.1)
+    assert [moving.rate(at) for at in (0.0, 0.5, 1.0, 4.0)] == pytest.approx([1.0, 1.5, 2.0, 0.2])
+    assert replace(moving, rate_moves="epoch").rate(0.5) == pytest.approx(1.0)
+
+
+class Probe(Method):
+    """Notes what pre-training hands to a method."""
+
+    def __init__(self, *, reads_classes: bool) -> None:
+        super().__init__()
+        self.READS_CLASSES = reads_classes  # type: ignore[misc]  # one class for both cases
+        self.backbone = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 4), nn.BatchNorm1d(4))
+        self.slow = nn.Linear(4, 4)
+        self.seen: list[Batch] = []
+        self.surveys: list[tuple[int, int, Tensor]] = []
+
+    def forward(self, batch: Batch) -> Step:
+        self.seen.append(batch)
+        return Step(self.slow(self.backbone(batch.views[0])).square().mean())
+
+    def start_epoch(self, survey: Survey) -> None:
+        self.surveys.append((survey.epoch, survey.seed, survey.features(PLAIN)))
+
+    def choose(self, indices_N: Indices, at: At) -> Indices:
+        return np.concatenate([indices_N, indices_N[::-1]])
+
+    def groups(self) -> list[Group]:
+        slow = Group(params=list(self.slow.parameters()), fixed_rate=True)
+        return [Group(params=list(self.backbone.parameters())), slow]
+
+
+PLAIN = View(size=16, crop_scale=None, jitter_p=0, gray_p=0, blur_p=0, flip_p=0)
+
+
+def probe_of(data: DataSet, settings: PretrainSettings = SMALL, *, reads_classes: bool = False) -> tuple[Probe, Any]:
+    probe = Probe(reads_classes=reads_classes)
+    return probe, Pretraining(probe, data, settings, (PLAIN,), seed=4, device=CPU)
+
+
+def test_a_method_surveys_all_images_once_an_epoch_in_their_order(data: DataSet) -> None:
+    probe, work = probe_of(data)
+    train(work, stop=work.steps(0) + 1)
+    work.start_epoch(1, 1)  # continues: no survey
+    assert [(epoch, seed) for epoch, seed, _ in probe.surveys] == [(0, 4), (1, 4)]
+    images = data.splits["train"].images
+    pixels = torch.stack([torch.from_numpy(images.read(index)) for index in range(len(images))]).permute(0, 3, 1, 2)
+    with features.evaluating(probe.backbone), torch.no_grad():
+        rows_MF = probe.backbone((pixels / 255 - 0.5) / 0.3)
+    torch.testing.assert_close(work.survey(PLAIN, 7), rows_MF)
+
+
+def test_a_method_chooses_its_images_and_classes_go_to_those_that_ask(data: DataSet) -> None:
+    known = data.splits["train"].labels.copy()
+    known[::2] = UNLABELED
+    half = replace(data, splits={**data.splits, "train": split(data.splits["train"].images, known.tolist())})
+    for reads in (False, True):
+        probe, work = probe_of(half, reads_classes=reads)
+        numbers = train(work, stop=1)
+        (batch,) = probe.seen
+        assert numbers[0]["images"] == len(batch.views[0]) == 16  # a batch of 8, each chosen twice
+        assert batch.images_N is not None
+        assert batch.images_N.tolist()[:8] == batch.images_N.tolist()[:7:-1]
+        assert (batch.classes_N is not None) is reads
+        if batch.classes_N is not None:
+            assert batch.classes_N.tolist() == known[batch.images_N.numpy()].tolist()
+            assert UNLABELED not in batch.classes_N.tolist()
+
+
+def rates_and_decays(work: Any) -> list[tuple[int, float, float]]:
+    groups = work._optimizer.param_groups
+    return [(len(group["params"]), group["lr"], group["weight_decay"]) for group in groups]
+
+
+def test_groups_hold_what_the_recipe_says_of_vectors_and_fixed_rates(data: DataSet) -> None:
+    settings = replace(SMALL, lr=0.2, vector_lr_scale=0.5, decay_vectors=False, weight_decay=0.1, epochs=4)
+    _, work = probe_of(data, settings)
+    train(work, start=0, stop=3 * work.steps(0))  # up to the third epoch, whose rate is not the first one's
+    falling = settings.rate(2)
+    assert rates_and_decays(work) == [
+        (1, pytest.approx(falling), 0.1),
+        (3, pytest.approx(falling / 2), 0.0),
+        (1, pytest.approx(0.2), 0.1),
+        (1, pytest.approx(0.1), 0.0),
+    ]
+
+
+@pytest.mark.parametrize(("name", "kind"), [("sgd", "SGD"), ("lars", "LARS"), ("lars_late", "LARS"), ("larc", "LARC")])
+def test_every_optimizer_trains(data: DataSet, name: Any, kind: str) -> None:
+    work = pretraining_of("moco_v2", data, replace(SMALL, optimizer=name, epochs=1))
+    assert type(work._optimizer).__name__ == kind
+    assert all(math.isfinite(numbers["loss"]) for numbers in train(work) if "loss" in numbers)
+
+
+def test_synchronized_batch_norm_replaces_every_norm(data: DataSet) -> None:
+    probe, _ = probe_of(data, replace(SMALL, sync_bn=True))
+    assert [type(module).__name__ for module in probe.backbone] == ["Flatten", "Linear", "SynchronizedBatchNorm"]

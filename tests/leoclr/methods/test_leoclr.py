@@ -9,9 +9,11 @@ from torch.nn import functional
 
 from leoclr.augment.views import View
 from leoclr.methods import moco_v2
+from leoclr.methods.contract import At, Batch, Facts
 from leoclr.methods.leoclr import Config, Method, views
 
 CONFIG = Config(queue_size=23, dim=6, momentum=0.9)  # 23 keys: no batch divides them
+FACTS = Facts(images=5, classes=2)
 STEPS = 20
 
 
@@ -27,13 +29,13 @@ class Tiny(nn.Sequential):
 
 def new_method(config: Config = CONFIG) -> Method:
     torch.manual_seed(0)
-    return Method(config, Tiny).double()
+    return Method(config, Tiny, FACTS).double()
 
 
-def batch(step: int) -> tuple[Tensor, Tensor, Tensor]:
+def batch(step: int) -> Batch:
     generator = torch.Generator().manual_seed(step)
     original, first, second = torch.randn(3, 5, 3, 16, 16, generator=generator, dtype=torch.float64)
-    return original, first, second
+    return Batch((original, first, second))
 
 
 def trained_parameters(method: Method) -> list[nn.Parameter]:
@@ -57,10 +59,10 @@ def test_twenty_steps_equal_algorithm_1_weight_for_weight() -> None:
     ours_sgd = torch.optim.SGD(trained_parameters(method), 0.03, 0.9, weight_decay=1e-4)
     theirs_sgd = torch.optim.SGD(fast.parameters(), 0.03, 0.9, weight_decay=1e-4)
     for step in range(STEPS):
-        method.before_step(step, STEPS)
+        method.before_step(At(step, total=STEPS, epoch=0, epochs=1))
         done = method(batch(step))
 
-        original, first, second = batch(step)
+        original, first, second = batch(step).views
         with torch.no_grad():
             for theta_q, theta_k in zip(fast.parameters(), slow.parameters(), strict=True):  # eq. (1)
                 theta_k.copy_(CONFIG.momentum * theta_k + (1 - CONFIG.momentum) * theta_q)
@@ -94,17 +96,21 @@ def test_mean_halves_loss_and_gradient() -> None:
 
 
 def test_loss_does_not_depend_on_the_order_of_the_crops() -> None:
-    original, first, second = batch(0)
+    original, first, second = batch(0).views
     method = new_method()
-    losses = torch.stack([method((original, first, second)).loss, method((original, second, first)).loss])
+    losses = torch.stack(
+        [method(Batch(views)).loss for views in ((original, first, second), (original, second, first))]
+    )
     torch.testing.assert_close(losses[0], losses[1], rtol=1e-12, atol=0)
 
 
 def test_equals_moco_v2_when_both_crops_are_one() -> None:
-    original, first, _ = batch(0)
+    original, first, _ = batch(0).views
     torch.manual_seed(0)
-    moco = moco_v2.Method(moco_v2.Config(queue_size=23, dim=6), Tiny).double()
-    torch.testing.assert_close(new_method()((original, first, first)).loss, 2 * moco((original, first)).loss)
+    moco = moco_v2.Method(moco_v2.Config(queue_size=23, dim=6), Tiny, FACTS).double()
+    torch.testing.assert_close(
+        new_method()(Batch((original, first, first))).loss, 2 * moco(Batch((original, first))).loss
+    )
 
 
 @pytest.mark.parametrize(("enqueue", "pushed"), [("first", 5), ("both", 10)])
@@ -113,9 +119,9 @@ def test_enqueue_decides_what_is_pushed(enqueue: str, pushed: int) -> None:
     done = method(batch(0))
     method.update(done)
     assert int(method.queue.pointer) == pushed
-    first_ND = method.slow(batch(0)[1], view=0)
+    first_ND = method.slow(batch(0).views[1], view=0)
     torch.testing.assert_close(method.queue.keys_KD[:5], first_ND, rtol=1e-12, atol=1e-15)
-    second_ND = method.slow(batch(0)[2], view=1)
+    second_ND = method.slow(batch(0).views[2], view=1)
     assert torch.allclose(method.queue.keys_KD[5:10], second_ND) is (enqueue == "both")
 
 

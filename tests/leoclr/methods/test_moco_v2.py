@@ -7,9 +7,11 @@ from torch.nn import functional
 
 from leoclr.augment.views import View
 from leoclr.methods import moco_v2
+from leoclr.methods.contract import At, Batch, Facts
 from leoclr.methods.moco_v2 import Config, Method, views
 
 CONFIG = Config(queue_size=20, dim=6, momentum=0.9)
+FACTS = Facts(images=5, classes=2)
 STEPS = 20
 
 
@@ -25,7 +27,7 @@ class Tiny(nn.Sequential):
 
 def new_method() -> Method:
     torch.manual_seed(0)
-    return Method(CONFIG, Tiny).double()
+    return Method(CONFIG, Tiny, FACTS).double()
 
 
 def batch(step: int, *, view: int) -> Tensor:
@@ -61,8 +63,8 @@ def test_twenty_steps_equal_mocos_builder_weight_for_weight() -> None:
     theirs_sgd = torch.optim.SGD(theirs.encoder_q.parameters(), 0.03, 0.9, weight_decay=1e-4)
     for step in range(STEPS):
         query_NCHW, key_NCHW = batch(step, view=0), batch(step, view=1)
-        method.before_step(step, STEPS)
-        done = method((query_NCHW, key_NCHW))
+        method.before_step(At(step, total=STEPS, epoch=0, epochs=1))
+        done = method(Batch((query_NCHW, key_NCHW)))
         expected = theirs.step(query_NCHW, key_NCHW)
         torch.testing.assert_close(done.loss, expected, rtol=1e-9, atol=0)
         for loss, optimizer in ((done.loss, ours_sgd), (expected, theirs_sgd)):
@@ -79,7 +81,7 @@ def test_twenty_steps_equal_mocos_builder_weight_for_weight() -> None:
 
 def test_gradient_reaches_the_trained_encoder_only() -> None:
     method = new_method()
-    done = method((batch(0, view=0), batch(0, view=1)))
+    done = method(Batch((batch(0, view=0), batch(0, view=1))))
     done.loss.backward()
     assert all(p.grad is not None and p.grad.count_nonzero() > 0 for p in method.head.parameters())
     assert all(p.grad is not None for p in method.backbone.parameters())
