@@ -1,4 +1,4 @@
-"""Color jitter, grayscale, blur and normalization of batches, with own parameters for each image.
+"""Color jitter, grayscale, blur, solarization and normalization of batches, with own parameters for each image.
 
 Images are float32 in 0..1. The arithmetic is torchvision's for float tensors (torchvision/transforms/v2/functional,
 _color.py and _misc.py), except that blur is a true Gaussian wide enough for any sigma that is drawn. Parameters are
@@ -21,8 +21,9 @@ from torch import Tensor
 
 from leoclr.augment.views import View
 
-COLOR_DRAWS = 9
-"""Random numbers that one image takes: jitter or not, four factors, their order, gray or not, blur or not, sigma."""
+COLOR_DRAWS = 10
+"""Random numbers that one image takes: jitter or not, four factors, their order, gray or not, blur or not, sigma, to
+solarize or not."""
 
 _LUMA = (0.2989, 0.587, 0.114)  # torchvision rgb_to_grayscale
 _GRAY_LUMA = sum(_LUMA)  # the luma of a gray of 1 is .9999, and the one-channel path keeps to it
@@ -41,6 +42,7 @@ class Color:
     order_NJ: Tensor  # of the four operations, numbered as the columns of factors_NJ
     gray_N: Tensor  # bool
     sigma_N: Tensor  # pixels; 0: not blurred
+    threshold_N: Tensor  # values from it on are inverted; infinity: not solarized
 
 
 def draw_color(view: View, uniforms_NU: Tensor) -> Color:
@@ -49,7 +51,7 @@ def draw_color(view: View, uniforms_NU: Tensor) -> Color:
     Factors are uniform in max(0, 1 - strength)..1 + strength, the hue's in -strength..strength turns, the order uniform
     among all 24, sigma uniform in `view.blur_sigma`: torchvision's ColorJitter and MoCo's GaussianBlur.
     """
-    jitter_N, *factors, order_N, gray_N, blur_N, sigma_N = uniforms_NU.unbind(1)
+    jitter_N, *factors, order_N, gray_N, blur_N, sigma_N, solarize_N = uniforms_NU.unbind(1)
     strength_J = torch.tensor(view.jitter)
     low_J = torch.where(_NEUTRAL_J == 0, -strength_J, (_NEUTRAL_J - strength_J).clamp_(min=0))  # only hue goes below 0
     factors_NJ = low_J + (_NEUTRAL_J + strength_J - low_J) * torch.stack(factors, dim=1)
@@ -59,6 +61,7 @@ def draw_color(view: View, uniforms_NU: Tensor) -> Color:
         order_NJ=_ORDERS_24J[(order_N * len(_ORDERS_24J)).long()],
         gray_N=gray_N < view.gray_p,
         sigma_N=(low + (high - low) * sigma_N) * (blur_N < view.blur_p),
+        threshold_N=torch.where(solarize_N < view.solarize_p, view.solarize_threshold, math.inf),
     )
 
 
@@ -69,6 +72,7 @@ def join_colors(colors: Sequence[Color]) -> Color:
         order_NJ=torch.cat([color.order_NJ for color in colors]),
         gray_N=torch.cat([color.gray_N for color in colors]),
         sigma_N=torch.cat([color.sigma_N for color in colors]),
+        threshold_N=torch.cat([color.threshold_N for color in colors]),
     )
 
 
@@ -78,7 +82,7 @@ def blur_radius(view: View) -> int:
 
 
 def apply_color(images_NCHW: Tensor, color: Color, *, radius: int) -> Tensor:
-    """Return the images jittered, then grayed, then blurred as `color` says; the input is left as it is.
+    """Return the images jittered, grayed, blurred and solarized as `color` says; the input is left as it is.
 
     Only what was drawn for some image is computed. `radius` is the blur's, see `blur`.
     """
@@ -92,6 +96,8 @@ def apply_color(images_NCHW: Tensor, color: Color, *, radius: int) -> Tensor:
         index_M = blurred_M.to(device)
         blurred_MCHW = blur(images_NCHW[index_M], color.sigma_N[blurred_M], radius=radius)
         images_NCHW = images_NCHW.index_copy(0, index_M, blurred_MCHW)
+    if color.threshold_N.isfinite().any():
+        images_NCHW = solarize(images_NCHW, color.threshold_N)
     return images_NCHW
 
 
@@ -157,6 +163,16 @@ def blur(images_NCHW: Tensor, sigma_N: Tensor, *, radius: int) -> Tensor:
     weights_NT = torch.softmax(-0.5 * (taps_T / sigma_N1) ** 2, dim=1)
     matrix_N1SS = (weights_NT @ _tap_matrices(side, radius, images_NCHW.device)).view(-1, 1, side, side)
     return matrix_N1SS @ images_NCHW @ matrix_N1SS.transpose(-1, -2).contiguous()
+
+
+def solarize(images_NCHW: Tensor, threshold_N: Tensor) -> Tensor:
+    """Return the images with every value from the image's threshold on inverted, as torchvision's solarize.
+
+    A threshold of one half on values 0..1 is that of BYOL (google-deepmind/deepmind-research,
+    byol/utils/augmentations.py) and inverts the levels that PIL's solarize inverts at 128: no level lies between.
+    """
+    threshold_N111 = threshold_N.to(images_NCHW.device)[:, None, None, None]
+    return torch.where(images_NCHW < threshold_N111, images_NCHW, 1 - images_NCHW)
 
 
 def normalize(images_NCHW: Tensor, mean: tuple[float, float, float], std: tuple[float, float, float]) -> Tensor:

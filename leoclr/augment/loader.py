@@ -17,24 +17,28 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from leoclr.augment.color import COLOR_DRAWS, apply_color, blur_radius, draw_color, join_colors, normalize
 from leoclr.augment.crop import BOX_DRAWS, draw_boxes, resize_box, resize_boxes
 from leoclr.augment.draw import uniform
-from leoclr.augment.views import TestView, View
+from leoclr.augment.strong import PICK_DRAWS, apply_strong, draw_strong
+from leoclr.augment.views import View
 from leoclr.data.contract import Images, Stack
 
 Indices = NDArray[np.int64]
 Group = tuple[tuple[View, Tensor], ...]  # views that are made together, each with its random numbers [N, U]
 Channels = tuple[float, float, float]  # one number for red, green and blue, of images scaled to 0..1
 
-_STREAM = 0  # of `draw.uniform`; what else draws by image and epoch takes another
-# Random numbers of one view of one image: its box, its flip, its colors.
+# Streams of `draw.uniform`; what else draws by image takes another. The first holds the numbers that every view reads,
+# view after view. View v has a stream of its own, _OWN_STREAM + v, for those that few views read.
+_STREAM, _OWN_STREAM = 0, 2**16
+# Random numbers of one view of one image: its box, its flip, its colors, its strong operations. Its own stream begins
+# with the last one of its colors, solarize or not.
 _FLIP = BOX_DRAWS
 _COLOR = slice(BOX_DRAWS + 1, BOX_DRAWS + 1 + COLOR_DRAWS)
-_DRAWS = _COLOR.stop
+_STRONG = slice(_COLOR.stop, None)
+_DRAWS = _COLOR.stop - 1
 
 
 def epoch_plan(
@@ -89,7 +93,7 @@ class ViewLoader:
         Raises: DataError naming the file when an image cannot be decoded.
         """
         for indices, crops in zip(plan, self._crops(epoch, plan), strict=True):
-            draws = _draw(self.seed, epoch, indices, len(self.views))
+            draws = _draw(self.seed, epoch, indices, self.views)
             groups = zip(_groups(self.views, draws), crops, strict=True)
             yield tuple(chain.from_iterable(self._color(group, crop_GCHW) for group, crop_GCHW in groups))
 
@@ -118,7 +122,7 @@ class ViewLoader:
         images_NHWC = self._stack_NHWC[torch.from_numpy(indices).to(self._stack_NHWC.device)]
         heights_N, widths_N = (torch.full((len(indices),), side) for side in images_NHWC.shape[1:3])
         crops = []
-        for group in _groups(self.views, _draw(self.seed, epoch, indices, len(self.views))):
+        for group in _groups(self.views, _draw(self.seed, epoch, indices, self.views)):
             boxes = [draw_boxes(view, draws_NU[:, :BOX_DRAWS], heights_N, widths_N) for view, draws_NU in group]
             flips = [draws_NU[:, _FLIP] < view.flip_p for view, draws_NU in group]
             images_GHWC = images_NHWC.repeat(len(group), 1, 1, 1)
@@ -129,46 +133,35 @@ class ViewLoader:
         images_GCHW = crop_GCHW.to(self.device, torch.float32, non_blocking=True).div_(255)
         color = join_colors([draw_color(view, draws_NU[:, _COLOR]) for view, draws_NU in group])
         images_GCHW = apply_color(images_GCHW, color, radius=blur_radius(group[0][0]))
+        if any(view.strong != "none" for view, _ in group):
+            pairs = zip(group, images_GCHW.chunk(len(group)), strict=True)
+            images_GCHW = torch.cat([_strengthen(view, draws_NU, own_NCHW) for (view, draws_NU), own_NCHW in pairs])
         return normalize(images_GCHW, self.mean, self.std).chunk(len(group))
 
 
-def center(
-    images: Images,
-    indices: Indices,
-    view: TestView,
-    *,
-    mean: Channels,
-    std: Channels,
-    device: torch.device | str,
-) -> Tensor:
-    """Return the test views of `indices` as normalized float32 [N, 3, size, size] on `device`.
-
-    The shorter side becomes `view.resize` (antialiased bilinear), then the center is cut out, with torchvision's
-    rounding of both. Images of a `Stack` stay float between the two; others are rounded to uint8, as PIL does.
-    """
-    if isinstance(images, Stack):
-        stack_NCHW = torch.from_numpy(images.images_NHWC[indices]).to(device).permute(0, 3, 1, 2)
-        views_NCHW = _resize_center(stack_NCHW.float(), view)
-    else:
-        read = (torch.from_numpy(images.read(int(index))).permute(2, 0, 1)[None] for index in indices)
-        views_NCHW = torch.cat([_resize_center(image_1CHW, view) for image_1CHW in read]).to(device)
-    return normalize(views_NCHW.float() / 255, mean, std)
+def _strengthen(view: View, draws_NU: Tensor, images_NCHW: Tensor) -> Tensor:
+    if view.strong == "none":
+        return images_NCHW
+    return apply_strong(images_NCHW, draw_strong(view, draws_NU[:, _STRONG]))
 
 
-def _resize_center(images_NCHW: Tensor, view: TestView) -> Tensor:
-    height, width = images_NCHW.shape[-2:]
-    short = min(height, width)
-    # The longer side is rounded down, the offsets half to even: torchvision's Resize and CenterCrop.
-    new_height, new_width = int(view.resize * height / short), int(view.resize * width / short)
-    resized_NCHW = functional.interpolate(images_NCHW, (new_height, new_width), mode="bilinear", antialias=True)
-    top, left = round((new_height - view.size) / 2), round((new_width - view.size) / 2)
-    return resized_NCHW[..., top : top + view.size, left : left + view.size]
-
-
-def _draw(seed: int, epoch: int, indices: Indices, views: int) -> tuple[Tensor, ...]:
+def _draw(seed: int, epoch: int, indices: Indices, views: Sequence[View]) -> tuple[Tensor, ...]:
     """Return the random numbers [N, U] of each view: one draw for all, as many numbers cost little more than few."""
-    draws_NU = uniform(seed, epoch, torch.from_numpy(indices), stream=_STREAM, count=views * _DRAWS)
-    return draws_NU.chunk(views, dim=1)
+    indices_N = torch.from_numpy(indices)
+    draws_NU = uniform(seed, epoch, indices_N, stream=_STREAM, count=len(views) * _DRAWS)
+    parts = enumerate(zip(views, draws_NU.chunk(len(views), dim=1), strict=True))
+    return tuple(
+        torch.cat((part_NU, _draw_own(view, seed, epoch, indices_N, stream=_OWN_STREAM + place)), dim=1)
+        for place, (view, part_NU) in parts
+    )
+
+
+def _draw_own(view: View, seed: int, epoch: int, indices_N: Tensor, *, stream: int) -> Tensor:
+    """Return the numbers for solarization and strong operations [N, U]; a view without both reads none: zeros."""
+    picks = view.strong_picks if view.strong != "none" else 0
+    if picks == 0 and view.solarize_p == 0:
+        return torch.zeros(len(indices_N), 1)
+    return uniform(seed, epoch, indices_N, stream=stream, count=1 + picks * PICK_DRAWS)
 
 
 def _groups(views: Sequence[View], draws: Sequence[Tensor]) -> list[Group]:
@@ -201,7 +194,7 @@ class _LazyCrops(Dataset[tuple[Tensor, ...]]):
         heights_N = torch.tensor([image_HWC.shape[0] for image_HWC in read])
         widths_N = torch.tensor([image_HWC.shape[1] for image_HWC in read])
         crops = []
-        for group in _groups(self.views, _draw(self.seed, self.epoch, indices, len(self.views))):
+        for group in _groups(self.views, _draw(self.seed, self.epoch, indices, self.views)):
             cut: list[Tensor] = []
             for view, draws_NU in group:
                 boxes_N4 = draw_boxes(view, draws_NU[:, :BOX_DRAWS], heights_N, widths_N)

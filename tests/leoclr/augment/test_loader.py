@@ -1,3 +1,5 @@
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +9,10 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional as tv
 
-from leoclr.augment.loader import ViewLoader, center, epoch_plan
-from leoclr.augment.views import TestView, View
+from leoclr.augment.draw import uniform
+from leoclr.augment.loader import ViewLoader, epoch_plan
+from leoclr.augment.strong import PICK_DRAWS, apply_strong, draw_strong
+from leoclr.augment.views import View
 from leoclr.data.contract import DataError, Images, Stack
 from leoclr.data.files import Files
 
@@ -151,19 +155,54 @@ def test_a_damaged_file_is_named(files: Files, workers: int) -> None:
         batches(loader(files, workers=workers), epoch_plan(12, batch=4, seed=0, epoch=0))
 
 
-@pytest.mark.parametrize(
-    "view", [TestView(resize=16, size=12), TestView(resize=14, size=9), TestView(resize=7, size=7)]
-)
-def test_center_equals_torchvision(view: TestView, files: Files) -> None:
-    images, indices = stack(gray=False), np.array([4, 0])
-    ours_NCHW = center(images, indices, view, mean=MEAN, std=STD, device="cpu")
-    stack_NCHW = torch.from_numpy(images.images_NHWC[indices]).permute(0, 3, 1, 2).float()
-    torch.testing.assert_close(ours_NCHW, expected_center(stack_NCHW, view), atol=1e-4, rtol=0)
-    lazy_NCHW = center(files, indices, view, mean=MEAN, std=STD, device="cpu")
-    read = [torch.from_numpy(files.read(int(index))).permute(2, 0, 1) for index in indices]
-    assert torch.equal(lazy_NCHW, torch.stack([expected_center(image, view) for image in read]))
+def test_flags_of_a_neighbor_change_nothing_whether_views_are_made_together_or_apart() -> None:
+    images, plan = stack(gray=False), [np.arange(20)]
+    kinds = (
+        View(size=12),
+        View(size=12, solarize_p=0.5),
+        View(size=12, strong="code"),
+        View(size=12, strong="paper", strong_picks=2, strong_p=1.0, solarize_p=0.2),
+    )
+    together = batches(loader(images, kinds), plan)[0]
+    for place, alone in enumerate(kinds):
+        others = tuple(alone if other == place else View(size=10) for other in range(len(kinds)))
+        # Solarizing, posterizing and the rest are steps: where a value falls on the other side of one by the rounding
+        # of another order of sums, it jumps. So nearly all values are compared, and the rest may be few.
+        same = torch.isclose(batches(loader(images, others), plan)[0][place], together[place], atol=1e-5, rtol=0)
+        assert same.double().mean() > 0.999
+    assert not any(torch.allclose(one, two) for one, two in pairwise(together))
 
 
-def expected_center(image: Tensor, view: TestView) -> Tensor:
-    cut = tv.center_crop(tv.resize(image, [view.resize], antialias=True), [view.size, view.size])
-    return tv.normalize(cut.float() / 255, list(MEAN), list(STD))
+def test_two_views_of_one_kind_draw_their_own_solarization_and_strong_operations() -> None:
+    bare = View(size=14, crop_scale=None, jitter_p=0, gray_p=0, blur_p=0, flip_p=0)
+    images, plan = stack(gray=False, count=200), [np.arange(200)]
+    plain_NCHW = batches(loader(images, (bare,)), plan)[0][0]
+    for kind in (replace(bare, solarize_p=0.5), replace(bare, strong="paper", strong_picks=1)):
+        changed = [
+            (view - plain_NCHW).abs().flatten(1).amax(1) > 0.1 for view in batches(loader(images, (kind,) * 2), plan)[0]
+        ]
+        assert all(60 < int(changed_N.sum()) < 140 for changed_N in changed)
+        assert 60 < int((changed[0] ^ changed[1]).sum()) < 140
+
+
+def test_solarize_and_strong_operations_follow_the_weak_ones() -> None:
+    images, plan = stack(gray=False), [np.arange(20)]
+    (weak_NCHW,) = batches(loader(images, (View(size=12),)), plan)[0]
+    full = View(size=12, solarize_p=0.6, solarize_threshold=0.3, strong="paper", strong_picks=3)
+    (ours_NCHW,) = batches(loader(images, (full,)), plan)[0]
+    own_NU = uniform(0, 0, torch.arange(20), stream=2**16, count=1 + 3 * PICK_DRAWS)
+    weak_NCHW = weak_NCHW * torch.tensor(STD)[:, None, None] + torch.tensor(MEAN)[:, None, None]
+    for image_CHW, draws_U in zip(weak_NCHW, own_NU, strict=True):
+        if draws_U[0] < 0.6:
+            image_CHW.copy_(tv.solarize(image_CHW, 0.3))
+    expected_NCHW = tv.normalize(apply_strong(weak_NCHW, draw_strong(full, own_NU[:, 1:])), list(MEAN), list(STD))
+    assert torch.isclose(ours_NCHW, expected_NCHW, atol=1e-4, rtol=0).double().mean() > 0.999
+
+
+def test_multi_crop_views_of_five_sizes_come_from_one_call(files: Files) -> None:
+    sides = (24, 20, 16, 16, 12)
+    views = (View(size=24), *(View(size=side, crop_scale=(0.1, 0.5), strong="code") for side in sides))
+    plan = epoch_plan(12, batch=4, seed=0, epoch=0)
+    made = batches(loader(files, views), plan)
+    assert [tuple(view.shape) for view in made[0]] == [(4, 3, side, side) for side in (24, *sides)]
+    assert_equal(batches(loader(files, views, workers=1), plan), made)
