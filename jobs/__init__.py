@@ -2,10 +2,11 @@
 
 import importlib
 
-from jobs.contract import StageModule
+from jobs.contract import Metric, Params, StageModule
 
 STAGES: dict[str, str] = {
     "pretrain": "jobs.pretrain",
+    "knn": "jobs.knn",
     "linear": "jobs.linear",
     "semi_supervised": "jobs.semi_supervised",
     "transfer": "jobs.transfer",
@@ -16,3 +17,10 @@ STAGES: dict[str, str] = {
 def module(kind: str) -> StageModule:
     """Return the module of stage kind `kind`, a key of `STAGES`."""
     return importlib.import_module(STAGES[kind])
+
+
+def metrics(kind: str, params: Params) -> tuple[Metric, ...]:
+    """Return the numbers that a stage of `kind` ends with under `params`: all of its METRICS, unless it says less."""
+    found = module(kind)
+    promised: tuple[Metric, ...] = found.metrics(params) if hasattr(found, "metrics") else found.METRICS
+    return promised

@@ -7,6 +7,14 @@ A file of this package defines
     params_type(raw)  the pydantic type that its `params` are checked against; keys it does not know are refused
     train_loop(config)  what each Ray Train worker runs; `config` is a `Job` as JSON
 
+and, where a stage tries a grid of settings before it trains,
+
+    points(params)  the points of the grid; none where there is nothing to choose (see `jobs.grid`)
+
+and, where its params decide which numbers it ends with,
+
+    metrics(params)  those of them that it does end with
+
 Params decide the numbers and are fingerprinted. Resources say where and how a stage runs and are not.
 """
 
@@ -20,6 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 FORBID = ConfigDict(extra="forbid")
 FROZEN = ConfigDict(extra="forbid", frozen=True)
+NO_DATA = ""  # `dataset` of a stage that reads none
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +45,7 @@ class Params(Protocol):
     """What the params of every stage kind have; each kind adds its own."""
 
     @property
-    def dataset(self) -> str: ...  # a key of leoclr.data.DATASETS
+    def dataset(self) -> str: ...  # a key of leoclr.data.DATASETS, or NO_DATA
     @property
     def seed(self) -> int: ...
 
@@ -57,6 +66,24 @@ class Resources(BaseModel):
     )  # crashed workers or nodes that a stage survives, each time from its checkpoint
 
 
+class Point(BaseModel):
+    """One point of a stage's grid of settings, see `jobs.grid`."""
+
+    model_config = FROZEN
+
+    group: str = ""  # points of one group compete; "" where all do
+    settings: dict[str, float]  # what this point sets, by name
+
+    @property
+    def name(self) -> str:
+        """Return what the point is called; also the name of its folder.
+
+        >>> Point(group="labels_1", settings={"lr": 0.1, "epochs": 30}).name
+        'labels_1 lr=0.1 epochs=30'
+        """
+        return " ".join([*filter(None, [self.group]), *(f"{key}={value:g}" for key, value in self.settings.items())])
+
+
 class Job(BaseModel):
     """What travels to each worker of a stage, as JSON."""
 
@@ -70,6 +97,9 @@ class Job(BaseModel):
     folder: str  # of the stage: journal, checkpoints, result; on a file system that every worker sees
     inputs: dict[str, str] = {}  # file of the upstream backbone, by the upstream stage's kind
     data_root: str  # for `params.dataset`: the user's folder, or where generated data may be cached
+    trial: Point | None = None  # this job tries a point of its stage's grid; None: it is the stage itself
+    trials: int = 0  # that were run before the stage itself
+    chosen: dict[str, Point] = {}  # the best point of each group, after the trials
 
 
 class StageModule(Protocol):

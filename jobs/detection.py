@@ -1,16 +1,15 @@
-"""Detection: Faster R-CNN on the pre-trained trunk, scored as VOC does."""
+"""Detection: Faster R-CNN on the pre-trained trunk, scored as the protocol says; COCO's adds areas to the numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-import pydantic
 import torch
 
-from jobs import inputs, loop
-from jobs.contract import FORBID, Job, Metric, Params
-from leoclr.evaluate.detection import Detection, DetectionSettings
+from jobs import inputs, loop, protocols
+from jobs.contract import Job, Metric, Params
+from leoclr.evaluate.detection import Detection
 from leoclr.work import Work
 
 METRICS = (
@@ -21,17 +20,9 @@ METRICS = (
 NEEDS = ("pretrain",)
 
 
-@pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=FORBID)
-class DetectionParams(DetectionSettings):
-    """Params of a detection."""
-
-    dataset: str
-    seed: int = 0
-
-
 def params_type(raw: Mapping[str, Any]) -> type[Params]:
-    """Return `DetectionParams`."""
-    return DetectionParams
+    """Return the params of the protocol that `raw` names; without one, of `moco_voc_c4`."""
+    return protocols.params_type("detection", raw)
 
 
 def train_loop(config: Mapping[str, Any]) -> None:
@@ -40,5 +31,5 @@ def train_loop(config: Mapping[str, Any]) -> None:
 
 
 def _build(job: Job, device: torch.device) -> Work:
-    params = inputs.params(job, DetectionParams)
-    return Detection(inputs.backbone(job), inputs.data(job), settings=params, seed=params.seed, device=device)
+    params = inputs.params(job, protocols.params_type("detection", job.params))
+    return Detection(inputs.backbone(job), inputs.data(job), settings=params.settings, seed=params.seed, device=device)

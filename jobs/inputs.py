@@ -11,7 +11,7 @@ from jobs.contract import Job
 from leoclr import checkpoint
 from leoclr import data as datasets
 from leoclr.backbones import Backbone
-from leoclr.data.contract import DataSet
+from leoclr.data.contract import Corrupt, DataSet
 
 P = TypeVar("P")
 
@@ -25,8 +25,15 @@ def params(job: Job, kind: type[P]) -> P:
 
 
 def data(job: Job) -> DataSet:
-    """Return the data set that the params name. Raises: DataError when it is missing or wrong."""
-    return datasets.module(str(job.params["dataset"])).load(Path(job.data_root))
+    """Return the data set that the params name, without damaged images where they say `skip`.
+
+    Those are named in the log, by `leoclr.data.without_corrupt`.
+
+    Raises: DataError when it is missing or wrong, or has more damaged images than the params allow.
+    """
+    found = datasets.module(str(job.params["dataset"])).load(Path(job.data_root))
+    corrupt = Corrupt(**job.params.get("corrupt", {}))
+    return found if corrupt.policy == "fail" else datasets.without_corrupt(found, limit=corrupt.limit)[0]
 
 
 def backbone(job: Job) -> Backbone:

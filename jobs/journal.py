@@ -121,6 +121,14 @@ class Journal:
         self._file.write(json.dumps(line, separators=(",", ":")) + "\n")
 
 
+def append_sample(path: Path, numbers: Mapping[str, float], progress: tuple[int, int, float]) -> None:
+    """Append one sample to a journal that nobody else is writing, such as that of a stage before it trains."""
+    *_, samples = _mend(path)
+    line = {"y": samples + 1, "t": _now_ms(), "m": numbers, "p": progress}
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line, separators=(",", ":")) + "\n")
+
+
 def read(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
     """Return the whole lines from byte `offset` on, and the offset behind them; a half-written one is left."""
     try:

@@ -5,32 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import pydantic
 import torch
 
-from jobs import inputs, loop
-from jobs.contract import FORBID, Job, Metric, Params
-from leoclr.evaluate.linear import LinearProbe, LinearSettings
+from jobs import inputs, loop, protocols
+from jobs.contract import Job, Metric, Params
+from leoclr.evaluate.linear import LinearProbe
+from leoclr.evaluate.linear_protocols import LBFGS
+from leoclr.evaluate.logistic import LogisticProbe
 from leoclr.work import Work
 
 METRICS = (
     Metric("top1", "%", "higher", "linear top-1"),
     Metric("top5", "%", "higher", "linear top-5"),
+    Metric("mean_per_class", "%", "higher", "linear mean per class"),
 )
 NEEDS = ("pretrain",)
 
 
-@pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=FORBID)
-class LinearParams(LinearSettings):
-    """Params of a linear evaluation."""
-
-    dataset: str
-    seed: int = 0
-
-
 def params_type(raw: Mapping[str, Any]) -> type[Params]:
-    """Return `LinearParams`."""
-    return LinearParams
+    """Return the params of the protocol that `raw` names."""
+    return protocols.params_type("linear", raw)
 
 
 def train_loop(config: Mapping[str, Any]) -> None:
@@ -39,11 +33,14 @@ def train_loop(config: Mapping[str, Any]) -> None:
 
 
 def _build(job: Job, device: torch.device) -> Work:
-    params = inputs.params(job, LinearParams)
+    params = inputs.params(job, protocols.params_type("linear", job.params))
+    backbone, data = inputs.backbone(job), inputs.data(job)
+    if isinstance(params.settings, LBFGS):
+        return LogisticProbe(backbone, data, settings=params.settings, seed=params.seed, device=device)
     return LinearProbe(
-        inputs.backbone(job),
-        inputs.data(job),
-        settings=params,
+        backbone,
+        data,
+        settings=params.settings,
         seed=params.seed,
         device=device,
         workers=job.resources.loader_workers,

@@ -48,7 +48,7 @@ def run(config: Mapping[str, Any], build: Build, export: Export | None = None) -
     """
     job = Job.model_validate(config)
     folder, device = Path(job.folder), _device()
-    with _logged(folder), _alone(folder):
+    with logged(folder), alone(folder):
         if _first_says(lambda: _is_finished(job), device):
             log.info("already finished")
             return
@@ -90,7 +90,8 @@ def _train(job: Job, work: Work, at: Position, device: torch.device) -> None:
                 numbers = work.train_step()
                 at = Position(epoch, step, at.total + 1)
                 if journal:
-                    journal.step(at.total, numbers, (epoch + 1, work.epochs, (epoch + step / steps) / work.epochs))
+                    share = (job.trials + (epoch + step / steps) / work.epochs) / (job.trials + 1)
+                    journal.step(at.total, numbers, (epoch + 1, work.epochs, share))
                 every = job.resources.checkpoint_every_steps
                 if every and at.total % every == 0 and step < steps:
                     _checkpoint(job, work, at, journal, device)
@@ -166,7 +167,8 @@ def _commit(job: Job, work: Work, final: Numbers, device: torch.device, export: 
     draft = folder / f".result-{os.getpid()}"
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()
-    torch.save({"work": work.state(), "random": _random_state(device)}, draft / "checkpoint.pt")
+    if job.trial is None:  # of a trial only the numbers count, and a grid has dozens
+        torch.save({"work": work.state(), "random": _random_state(device)}, draft / "checkpoint.pt")
     (draft / "metrics.json").write_text(json.dumps({k: float(v) for k, v in final.items()}, indent=1, sort_keys=True))
     (draft / "params.json").write_text(json.dumps({"kind": job.kind, "params": job.params}, indent=1, sort_keys=True))
     shutil.copyfile(folder / "log.txt", draft / "log.txt")
@@ -196,8 +198,8 @@ def _set_random_state(state: Mapping[str, Any], device: torch.device) -> None:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the stage's folder: a worker whose driver was killed may still be writing for a moment."""
+def alone(folder: Path) -> Iterator[None]:
+    """Hold a stage's folder: a worker whose driver was killed may still be writing for a moment."""
     if distributed.rank() != 0:
         yield
         return
@@ -206,7 +208,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _logged(folder: Path) -> Iterator[None]:
+def logged(folder: Path) -> Iterator[None]:
     """Send the first worker's log, and what ends any worker, to `log.txt`."""
     rank = distributed.rank()
     handler = logging.FileHandler(folder / "log.txt", encoding="utf-8")

@@ -76,7 +76,9 @@ def _build(job: Job, device: torch.device) -> Work:
     data = inputs.data(job)
     method = module.Method(
         params.settings,
-        lambda: backbones.build(params.backbone, width=params.width, stem=params.stem),
+        lambda: backbones.build(
+            params.backbone, width=params.width, stem=params.stem, zero_init_residual=params.zero_init_residual
+        ),
         pretraining.facts(data),
     )
     return Pretraining(

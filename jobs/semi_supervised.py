@@ -2,74 +2,93 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from dataclasses import field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
-import pydantic
 import torch
+from pydantic import TypeAdapter
 
-from jobs import inputs, loop
-from jobs.contract import FORBID, Job, Metric, Params
+from jobs import grid, inputs, loop, protocols
+from jobs.contract import Job, Metric, Params, Point
+from leoclr.data.contract import DataSet
 from leoclr.evaluate.chain import Chain
-from leoclr.evaluate.finetune import FineTune, FineTuneSettings
+from leoclr.evaluate.finetune import FineTune
+from leoclr.evaluate.semi_protocols import SemiSupervisedSettings, group
+from leoclr.evaluate.splits import Task
 from leoclr.work import Work
 
-METRICS = (
-    Metric("labels_1/top1", "%", "higher", "1 % labels top-1"),
-    Metric("labels_10/top1", "%", "higher", "10 % labels top-1"),
-)
+PERCENTS = (1, 2, 5, 10, 20, 50, 100)  # BYOL's figure 1 and the LeOCLR paper's figure 5
 NEEDS = ("pretrain",)
 
 
-def _simclr() -> dict[str, FineTuneSettings]:
-    # 60 epochs with 1 % and 30 with 10 %: SimCLR B.5, and what the LeOCLR paper says of its own (section 4)
-    return {
-        "labels_1": FineTuneSettings(labels_pct=1, epochs=60),
-        "labels_10": FineTuneSettings(labels_pct=10, epochs=30),
-    }
+def _top1(percent: float) -> Metric:
+    return Metric(f"{group(percent)}/top1", "%", "higher", f"{percent:g} % labels top-1")
 
 
-@pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=FORBID)
-class SemiSupervisedParams:
-    """Params of a semi-supervised evaluation: one fine-tuning a fraction; its name begins its numbers' names."""
+METRICS = tuple(_top1(percent) for percent in PERCENTS)
 
-    dataset: str
-    seed: int = 0
-    fractions: dict[str, FineTuneSettings] = field(default_factory=_simclr)
 
-    def __post_init__(self) -> None:
-        if not self.fractions:
-            raise ValueError("fractions: name at least one")
-        for name in self.fractions:
-            if not re.fullmatch(r"[a-z0-9_]+", name):
-                raise ValueError(f"fractions: `{name}` is not made of a-z, 0-9 and _")
+def metrics(params: protocols.EvaluationParams) -> tuple[Metric, ...]:
+    """Return a number for each share that the params name."""
+    return tuple(_top1(percent) for percent in params.settings.percents)
 
 
 def params_type(raw: Mapping[str, Any]) -> type[Params]:
-    """Return `SemiSupervisedParams`."""
-    return SemiSupervisedParams
+    """Return the params of the protocol that `raw` names."""
+    return protocols.params_type("semi_supervised", raw)
+
+
+def points(params: Mapping[str, Any]) -> list[Point]:
+    """Return the points of every share that has more than one."""
+    settings: SemiSupervisedSettings = _checked(params).settings
+    return [
+        Point(group=group(percent), settings=point)
+        for percent in settings.percents
+        if len(settings.points(percent)) > 1
+        for point in settings.points(percent)
+    ]
 
 
 def train_loop(config: Mapping[str, Any]) -> None:
-    """Fine-tune in this worker, one fraction after another."""
-    loop.run(config, _build)
+    """Fine-tune in this worker: one share after another, or one point of one share's grid."""
+    loop.run(config, _build, lambda job, work, folder: grid.export(job, folder))
 
 
 def _build(job: Job, device: torch.device) -> Work:
-    params = inputs.params(job, SemiSupervisedParams)
-    data = inputs.data(job)
+    params = _checked(job.params)
+    settings: SemiSupervisedSettings = params.settings
+    data, root = inputs.data(job), Path(job.data_root)
+    percents = {group(percent): percent for percent in settings.percents}
+    if job.trial:
+        percent = percents[job.trial.group]
+        task = settings.trial(data, percent, root=root, seed=params.seed)
+        return _fine_tune(job, task, percent, point=job.trial.settings, device=device)
+    return Chain({name: partial(_share, job, data, percent, device) for name, percent in percents.items()})
 
-    def fine_tune(settings: FineTuneSettings) -> Work:
-        return FineTune(
-            inputs.backbone(job),
-            data,
-            settings=settings,
-            seed=params.seed,
-            device=device,
-            workers=job.resources.loader_workers,
-        )
 
-    return Chain({name: partial(fine_tune, settings) for name, settings in params.fractions.items()})
+def _share(job: Job, data: DataSet, percent: float, device: torch.device) -> FineTune:
+    params = _checked(job.params)
+    settings: SemiSupervisedSettings = params.settings
+    task = settings.final(data, percent, root=Path(job.data_root), seed=params.seed)
+    chosen = job.chosen.get(group(percent))
+    point = chosen.settings if chosen else settings.points(percent)[0]
+    return _fine_tune(job, grid.noted(task, chosen), percent, point=point, device=device)
+
+
+def _fine_tune(job: Job, task: Task, percent: float, *, point: Mapping[str, float], device: torch.device) -> FineTune:
+    params = _checked(job.params)
+    settings: SemiSupervisedSettings = params.settings
+    return FineTune(
+        inputs.backbone(job),
+        task,
+        settings=settings.training(percent, point),
+        seed=params.seed,
+        device=device,
+        workers=job.resources.loader_workers,
+    )
+
+
+def _checked(params: Mapping[str, Any]) -> protocols.EvaluationParams:
+    return TypeAdapter(protocols.params_type("semi_supervised", params)).validate_python(params)

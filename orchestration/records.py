@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from jobs import protocols
 from orchestration.errors import StoreError
 from orchestration.plan import PastRun, Plan, PlannedStage
 from orchestration.provenance import Owner
@@ -19,9 +20,9 @@ Status = Literal["FINISHED", "RUNNING", "FAILED", "KILLED"]
 ROLE = "leoclr.role"  # "submission" (a parent run) or "stage" (its child)
 PIPELINE = "leoclr.pipeline"
 FINGERPRINT = "leoclr.fingerprint"  # of the stage, or of the whole plan
-STAGE = "leoclr.stage"
-KIND = "leoclr.kind"
+STAGE, KIND = "leoclr.stage", "leoclr.kind"
 ARM = "leoclr.arm"
+PROTOCOL = "leoclr.protocol"  # of an evaluation: "moco 1" or "moco 1, changed: epochs, lrs"
 LABELS = "leoclr.arm_labels"  # JSON: label by axis
 PARAMS = "leoclr.params"  # JSON: MLflow's own params are text, and plans compare values
 INPUTS = "leoclr.inputs"  # JSON: fingerprint by name of the needed stage
@@ -34,6 +35,7 @@ SECONDS = "leoclr.seconds"  # of all attempts together, once ended
 REASON = "leoclr.reason"  # why it failed or stopped
 HEARTBEAT_MS = "leoclr.heartbeat_ms"
 TITLE = "leoclr.title"
+IMPORT = "leoclr.import"  # of a run that was imported: JSON of what is known of its file
 HOST, PID, PID_CREATED = "leoclr.host", "leoclr.pid", "leoclr.pid_created"
 GIT_COMMIT = "leoclr.git_commit"
 VERSION = "leoclr.version."  # + package
@@ -150,6 +152,8 @@ def stage_tags(planned: PlannedStage, *, parent: str, pipeline: str, arm_labels:
         INPUTS: json.dumps(dict(planned.inputs)),
         DIGEST: planned.digest,
     }
+    if protocol := protocols.title(planned.kind, planned.spec.params):
+        tags[PROTOCOL] = protocol
     return {key: _fits(value, MAX_TAG, key) for key, value in tags.items()}
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import jobs
 from jobs.contract import Params, Resources
+from leoclr.evaluate.protocols import PROTOCOLS
 from orchestration import check, matrix, order
 from orchestration.document import Place, Tree, dump, mapping, only, read_file, show, text
 from orchestration.errors import NotFound, SpecError, did_you_mean
@@ -193,7 +194,7 @@ def _stage(name: str, draft: matrix.Draft, *, kind: str, needs: tuple[str, ...],
         return draft.place((name, "resources", *path), file)
 
     raw = mapping(draft.stages[name]["params"], param_place(()))
-    _refuse_unknown_names(raw, param_place)
+    _refuse_unknown_names(kind, raw, param_place)
     params_type = jobs.module(kind).params_type(raw)
     params = check.check(params_type, raw, where=param_place, noun="param")
     resources_raw = mapping(draft.stages[name]["resources"], resource_place(()))
@@ -201,20 +202,23 @@ def _stage(name: str, draft: matrix.Draft, *, kind: str, needs: tuple[str, ...],
     return StageSpec(name, kind, needs, params, check.to_json(params), resources)
 
 
-def _refuse_unknown_names(params: Mapping[str, Tree], where: check.Where) -> None:
-    """Refuse a method or a data set that does not exist, before the types that depend on it are looked up."""
-    for key, table in (("method", _methods()), ("dataset", _datasets())):
+def _refuse_unknown_names(kind: str, params: Mapping[str, Tree], where: check.Where) -> None:
+    """Refuse a method, data set or protocol that does not exist, before the types that depend on it are looked up."""
+    tables = {"method": ("method", _methods()), "dataset": ("data set", _datasets())}
+    if known := PROTOCOLS.get(kind):
+        tables["protocol"] = (f"{kind} protocol", known)
+    for key, (noun, table) in tables.items():
         value = params.get(key)
         if key in params and (not isinstance(value, str) or value not in table):
-            noun = "data set" if key == "dataset" else key
             hint = did_you_mean(str(value), table)
             raise SpecError(f"no {noun} is called {show(value)}", place=str(where((key,))), hint=hint)
 
 
 def _methods() -> Mapping[str, str]:
+    from jobs import imported
     from leoclr.methods import METHODS  # here, since it imports torch: `--help` waits for nobody
 
-    return METHODS
+    return {**METHODS, imported.METHOD: imported.__name__}
 
 
 def _datasets() -> Mapping[str, str]:

@@ -42,18 +42,29 @@ TINY: dict[str, dict[str, Any]] = {
         "stem": "stride2",
         "knn": {"k": 3},
     },
-    "linear": ROUND,
+    "linear": {"protocol": "small", "settings": ROUND},
+    "knn": {"protocol": "small", "settings": {"view": VIEW, "k": [3, 5]}},
     "semi_supervised": {
-        "fractions": {"labels_1": {**ROUND, "labels_pct": 1}, "labels_10": {**ROUND, "labels_pct": 10}}
+        "protocol": "small",
+        "settings": {
+            "view": VIEW,
+            "batch": 6,
+            "epochs": [1],
+            "few_epochs": [1],
+            "percents": [1, 2, 5, 10, 20, 50, 100],
+        },
     },
-    "transfer": ROUND,
+    "transfer": {"protocol": "small", "settings": {**ROUND, "labels_pct": 100}},
     "detection": {
-        "iterations": 1,
-        "batch": 2,
-        "train_sides": [32],
-        "test_side": 32,
-        "precise_bn_steps": 1,
-        "detector": {"anchor_sizes": [12], "proposals": [8, 4], "regions": 8, "pool": 2},
+        "protocol": "small",
+        "settings": {
+            "iterations": 1,
+            "batch": 2,
+            "train_sides": [32],
+            "test_side": 32,
+            "precise_bn_steps": 1,
+            "detector": {"anchor_sizes": [12], "proposals": [8, 4], "regions": 8, "pool": 2},
+        },
     },
 }
 
@@ -163,7 +174,8 @@ def test_a_stage_ends_with_the_metrics_that_it_promises(
     monkeypatch.setattr(inputs, "data", lambda job: data())
     module: Any = jobs.module(kind)
     work: Work = module._build(job(kind, tmp_path), torch.device("cpu"))
-    assert {"loss", "images"} <= train(work)
+    names = train(work)
+    assert {"loss", "images"} <= names or work.epochs == 0
     final = work.finish()
     assert {metric.name for metric in module.METRICS} <= set(final)
     assert all(0 <= value <= 100 for value in final.values())
@@ -185,3 +197,11 @@ def test_the_control_is_never_trained_whatever_is_asked() -> None:
     raw = {"dataset": "mnist5k", "method": "random", "epochs": 3}
     params = TypeAdapter(jobs.module("pretrain").params_type(raw)).validate_python(raw)
     assert TypeAdapter(type(params)).dump_python(params, mode="json")["epochs"] == 0
+
+
+def test_shares_of_labels_decide_which_numbers_a_stage_ends_with() -> None:
+    raw = {"dataset": "mnist5k", "protocol": "small", "settings": {"percents": [0.5, 10]}}
+    params = typed("semi_supervised", raw).validate_python(raw)
+    assert [metric.name for metric in jobs.metrics("semi_supervised", params)] == ["labels_0.5/top1", "labels_10/top1"]
+    linear = typed("linear", {}).validate_python({"dataset": "mnist5k"})
+    assert jobs.metrics("linear", linear) == jobs.module("linear").METRICS

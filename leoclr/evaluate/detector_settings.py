@@ -21,16 +21,13 @@ class DetectorSettings:
     anchor_sizes: tuple[int, ...] = (32, 64, 128, 256, 512)  # side of the square of equal area; Base-RCNN-C4.yaml
     anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)  # height / width; detectron2/config/defaults.py
     anchors: int = 256  # sampled per image for the loss of the proposals, up to half of them positive; defaults.py
-    proposals_before_nms: tuple[int, int] = (
-        12000,
-        6000,
-    )  # per image; Base-RCNN-C4.yaml: 6000 in test, defaults.py: 12000
+    proposals_before_nms: tuple[int, int] = (12000, 6000)  # per image; defaults.py, Base-RCNN-C4.yaml
     proposals: tuple[int, int] = (2000, 1000)  # per image, after suppression; defaults.py, Base-RCNN-C4.yaml
     proposal_nms: float = 0.7  # overlap above which the lower of two proposals goes; defaults.py
     regions: int = 512  # sampled per image for the loss of the classifier; defaults.py
     regions_positive: float = 0.25  # at most this share of them; defaults.py
     pool: int = 14  # side of a region's map that enters layer4, cells; defaults.py
-    score_min: float = 0.05  # of a detection; defaults.py
+    score_min: float = 0.05  # that a detection must exceed; defaults.py
     nms: float = 0.5  # overlap above which the lower of two detections of a class goes; defaults.py
     detections: int = 100  # per image; defaults.py
 

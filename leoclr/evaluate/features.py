@@ -8,27 +8,38 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from leoclr.augment.loader import center
+from leoclr.augment.evaluation import evaluation_views
 from leoclr.augment.views import TestView
 from leoclr.data.contract import DataSet
 
+BATCH = 256
+"""Images that go through a model at once; moves numbers by no more than the rounding of the device's kernels."""
+
 
 def extract(
-    model: nn.Module, data: DataSet, split: str, *, view: TestView, device: torch.device, batch: int = 256
+    model: nn.Module,
+    data: DataSet,
+    split: str,
+    *,
+    view: TestView,
+    device: torch.device,
+    chosen: NDArray[np.int64] | None = None,
 ) -> Tensor:
-    """Return what `model` gives for each image of `split`, in their order: [N, F] on `device`, without gradient.
+    """Return what `model` gives for each image of `split`, or of those `chosen`: [N, F] on `device`, without gradient.
 
-    The model runs in evaluation mode and is handed back in the modes that it came in. `batch` moves numbers by no more
-    than the rounding of the device's kernels.
+    Rows are in the order of the images, or of `chosen`. The model runs in evaluation mode and is handed back in the
+    modes that it came in.
     """
     images = data.splits[split].images
+    indices = np.arange(len(images), dtype=np.int64) if chosen is None else chosen
     rows: list[Tensor] = []
     with evaluating(model), torch.no_grad():
-        for start in range(0, len(images), batch):
-            indices = np.arange(start, min(start + batch, len(images)), dtype=np.int64)
-            rows.append(model(center(images, indices, view, mean=data.mean, std=data.std, device=device)))
+        for start in range(0, len(indices), BATCH):
+            batch = indices[start : start + BATCH]
+            rows.append(model(evaluation_views(images, batch, view, mean=data.mean, std=data.std, device=device)))
     return torch.cat(rows)
 
 

@@ -1,12 +1,24 @@
-"""Weighted k-nearest-neighbor vote on frozen features: the cheap monitor of a pre-training."""
+"""Weighted k-nearest-neighbor vote on frozen features: the cheap monitor of a pre-training, and an evaluation.
+
+M images of the bank, N queries, F feature values, C classes.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from leoclr.backbones import Backbone
+from leoclr.data.contract import DataSet
+from leoclr.evaluate.batches import labeled
+from leoclr.evaluate.frozen import Frozen, accuracies
+from leoclr.evaluate.knn_protocols import KnnProtocol
+from leoclr.work import Number
 
 CHUNK = 1024
 """Queries compared with the whole bank at once: 1,024 x 1.28 M similarities in float32 are 5.2 GB. Moves no number."""
@@ -14,7 +26,7 @@ CHUNK = 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnnSettings:
-    """Settings of the vote."""
+    """Settings of the monitor's vote."""
 
     k: int = 200  # neighbors; Wu et al. 2018, arXiv:1805.01978, 3.4, and the CIFAR-10 demo of facebookresearch/moco
     temperature: float = 0.1  # dimensionless; the same demo (Wu et al.: 0.07)
@@ -36,15 +48,81 @@ def vote(bank_MF: Tensor, labels_M: Tensor, queries_NF: Tensor, *, settings: Knn
     >>> vote(bank, torch.tensor([3, 5]), torch.tensor([[0.9, 0.1]]), settings=KnnSettings(k=1)).tolist()
     [3]
     """
+    (votes_NC,) = votes(bank_MF, labels_M, queries_NF, ks=(settings.k,), temperature=settings.temperature)
+    return votes_NC.argmax(dim=1)
+
+
+def votes(
+    bank_MF: Tensor,
+    labels_M: Tensor,
+    queries_NF: Tensor,
+    *,
+    ks: Sequence[int],
+    temperature: float,
+    classes: int | None = None,
+) -> list[Tensor]:
+    """Return the votes [N, C] of the nearest k of the bank, for each k; the nearest one's weight is 1.
+
+    C is `classes`, or one more than the largest label. All ks are served by one search.
+    """
     bank_FM = functional.normalize(bank_MF, dim=1).T
     queries_NF = functional.normalize(queries_NF, dim=1)
-    classes = int(labels_M.max()) + 1
-    return torch.cat([_vote(q, bank_FM, labels_M, classes, settings) for q in torch.split(queries_NF, CHUNK)])
+    classes = classes or int(labels_M.max()) + 1
+    parts = [_votes(q, bank_FM, labels_M, classes, (ks, temperature)) for q in queries_NF.split(CHUNK)]
+    return [torch.cat(of_one_k) for of_one_k in zip(*parts, strict=True)]
 
 
-def _vote(queries_NF: Tensor, bank_FM: Tensor, labels_M: Tensor, classes: int, settings: KnnSettings) -> Tensor:
-    nearest = (queries_NF @ bank_FM).topk(min(settings.k, len(labels_M)), dim=1)
-    weight_Nk = ((nearest.values - nearest.values[:, :1]) / settings.temperature).exp()  # the nearest has weight 1
-    votes_NC = weight_Nk.new_zeros(len(queries_NF), classes)
-    votes_NC.scatter_add_(1, labels_M[nearest.indices], weight_Nk)
-    return votes_NC.argmax(dim=1)
+def _votes(
+    queries_NF: Tensor, bank_FM: Tensor, labels_M: Tensor, classes: int, how: tuple[Sequence[int], float]
+) -> list[Tensor]:
+    ks, temperature = how
+    nearest = (queries_NF @ bank_FM).topk(min(max(ks), len(labels_M)), dim=1)  # by falling similarity
+    weight_Nk = ((nearest.values - nearest.values[:, :1]) / temperature).exp()
+    label_Nk = labels_M[nearest.indices]
+    empty_NC = weight_Nk.new_zeros(len(queries_NF), classes)
+    return [empty_NC.scatter_add(1, label_Nk[:, :k], weight_Nk[:, :k]) for k in ks]
+
+
+class NearestNeighbors:
+    """kNN evaluation as a `leoclr.work.Work` without training: the labeled training images vote on the test split.
+
+    Final numbers, in percent: `accuracies` at the first k, then "top1_k20" and so on at every k.
+    """
+
+    epochs = 0
+
+    def __init__(self, backbone: Backbone, data: DataSet, *, settings: KnnProtocol, device: torch.device) -> None:
+        self._frozen = Frozen(backbone, data, device=device)
+        self._data, self._settings = data, settings
+
+    def steps(self, epoch: int) -> int:
+        return 0
+
+    def start_epoch(self, epoch: int, step: int) -> None:
+        raise NotImplementedError("there is nothing to train")
+
+    def train_step(self) -> Mapping[str, Tensor | Number]:
+        raise NotImplementedError("there is nothing to train")
+
+    def end_epoch(self, epoch: int) -> Mapping[str, Number]:
+        raise NotImplementedError("there is nothing to train")
+
+    def state(self) -> dict[str, Any]:
+        return {"backbone_sha256": self._frozen.digest}
+
+    def load(self, state: dict[str, Any]) -> None:
+        self._frozen.require_same(state["backbone_sha256"])
+
+    def finish(self) -> Mapping[str, Number]:
+        settings, bank = self._settings, labeled(self._data)
+        of_k = votes(
+            self._frozen.rows("train", settings.view, bank),
+            self._frozen.labels("train", bank),
+            self._frozen.rows("test", settings.view),
+            ks=settings.k,
+            temperature=settings.temperature,
+            classes=len(self._data.classes),
+        )
+        labels_N = self._frozen.labels("test")
+        scores = [accuracies(votes_NC, labels_N) for votes_NC in of_k]
+        return scores[0] | {f"top1_k{k}": score["top1"] for k, score in zip(settings.k, scores, strict=True)}

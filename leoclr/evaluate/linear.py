@@ -1,69 +1,33 @@
-"""Linear evaluation: a linear classifier on the features of a frozen backbone (MoCo's `main_lincls.py`)."""
+"""Linear evaluation: a linear classifier on the features of a frozen backbone, trained by SGD."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from leoclr import distributed, heads, optim
-from leoclr.augment.views import TestView, View
+from leoclr import distributed, optim
+from leoclr.augment.views import View
 from leoclr.backbones import Backbone
 from leoclr.data.contract import DataSet
-from leoclr.evaluate import features, metrics
-from leoclr.evaluate.batches import Batches, ImageBatches, RowBatches, labeled
+from leoclr.evaluate.batches import Batches, ImageBatches, Indices, RowBatches, labeled
+from leoclr.evaluate.classifiers import Classifiers, best_loss
+from leoclr.evaluate.frozen import Frozen, accuracies, choice
+from leoclr.evaluate.linear_protocols import LinearSettings
+from leoclr.evaluate.splits import with_validation
+from leoclr.evaluate.validation import hold_out
 from leoclr.work import Number
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LinearSettings:
-    """Settings of linear evaluation. Defaults: facebookresearch/moco, README and main_lincls.py."""
-
-    view: TestView = field(default_factory=TestView)  # of test images; training crops have its size
-    epochs: int = 100
-    batch: int = 256  # images of one step, over all workers; cut to the training split
-    lr: float = 30.0  # for features that were not standardized
-    momentum: float = 0.9
-    weight_decay: float = 0.0
-    schedule: Literal["step", "cosine"] = "step"  # the rate moves once an epoch
-    milestones: tuple[int, ...] = (60, 80)  # epochs from which the rate is a tenth of what it was ("step" alone)
-    augment: Literal["crop_flip", "none"] = (
-        "crop_flip"  # "none": each image's features are computed once, so it is fast
-    )
-    crop_scale: tuple[float, float] = (0.08, 1.0)  # share of the area; torchvision's default, which main_lincls.py uses
-    flip_p: float = 0.5  # 0 where a mirror image has another meaning, as with digits
-    standardize: bool = (
-        False  # features to mean 0, variance 1 over the training split, so that one rate fits all backbones
-    )
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "batch", "lr"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name}: {getattr(self, name)} is not positive")
-        for name in ("momentum", "weight_decay", "flip_p"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name}: {getattr(self, name)} is not in 0..1")
-        if not 0 < self.crop_scale[0] <= self.crop_scale[1] <= 1:
-            raise ValueError(f"crop_scale: {self.crop_scale} is not a rising pair in 0..1")
-        if list(self.milestones) != sorted(set(self.milestones)):
-            raise ValueError(f"milestones: {self.milestones} do not rise")
-
-    def rate(self, epoch: int) -> float:
-        """Return the learning rate of `epoch`."""
-        if self.schedule == "cosine":
-            return optim.cosine(self.lr, epoch, total=self.epochs)
-        return optim.step_decay(self.lr, epoch, milestones=self.milestones)
-
-
 class LinearProbe:
-    """Linear evaluation as a `leoclr.work.Work`. Final numbers: top1 and top5 on the test split, in percent.
+    """Linear evaluation as a `leoclr.work.Work`. Final numbers: `accuracies` of the test split, in percent.
 
-    Frozen means frozen: the backbone runs in evaluation mode, so that its batch norm statistics rest too, and a sha256
-    over all its parameters and buffers is compared after the first epoch and at the end.
+    With several rates, all their classifiers learn from the same batches in one pass, without the held-out images;
+    the rate that is best on those after the last epoch is chosen and, if settings say so, trained again on all images.
+    No number of an earlier epoch is ever chosen or reported.
     """
 
     def __init__(
@@ -76,70 +40,128 @@ class LinearProbe:
         device: torch.device,
         workers: int = 0,
     ) -> None:
-        self.epochs = settings.epochs
-        self._settings, self._data, self._device = settings, data, device
-        self._backbone = backbone.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
-        self._digest = features.digest(self._backbone)
-        with features.seeded(seed, torch.device("cpu")):
-            self._head = heads.linear_head(backbone.feature_dim, len(data.classes)).to(device)
-        self._trained = distributed.wrap(self._head, device)
-        self._optimizer = optim.sgd(
-            self._head.parameters(), lr=settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay
+        self.epochs = settings.epochs * (2 if settings.chooses and settings.refit else 1)
+        self._settings, self._device, self._seed, self._workers = settings, device, seed, workers
+        self._kept = labeled(data)
+        self._held = self._kept[:0]
+        if settings.chooses:
+            self._kept, self._held = hold_out(data, how=settings.hold_out, images=settings.valid_images, seed=seed)
+            data = with_validation(data)
+        self._data, self._labeled = data, labeled(data)
+        self._frozen = Frozen(backbone, data, device=device)
+        self._rows_MF = (  # of every labeled training image, where they are needed more than once
+            self._frozen.rows("train", settings.view, self._labeled)
+            if settings.standardize or settings.augment == "none"
+            else None
         )
-        self._shift_F, self._scale_F = torch.zeros((), device=device), torch.ones((), device=device)
-        self._batches = self._new_batches(seed, workers)
+        self._chosen: int | None = None if settings.chooses else 0  # which of the rates
+        self._valid: dict[str, float] = {}
+        self._begin(settings.lrs, self._kept)
 
     def steps(self, epoch: int) -> int:
-        return self._batches.steps
+        refits = epoch >= self._settings.epochs
+        return len(self._labeled if refits else self._kept) // self._batches.batch
 
     def start_epoch(self, epoch: int, step: int) -> None:
-        optim.set_lr(self._optimizer, self._settings.rate(epoch))
-        self._batches.start(epoch, step)
+        if epoch >= self._settings.epochs:
+            self._refit()
+        self._at = (epoch % self._settings.epochs, step)
+        self._batches.start(*self._at)
 
     def train_step(self) -> Mapping[str, Tensor | Number]:
+        self._set_rates()
         inputs, labels_N = self._batches.take()
-        scores_NC = self._trained(self._features(inputs))
-        loss = functional.cross_entropy(scores_NC, labels_N)
+        losses = [functional.cross_entropy(scores_NC, labels_N) for scores_NC in self._trained(self._features(inputs))]
         self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.stack(losses).sum().backward()
         self._optimizer.step()
-        return {"loss": loss.detach(), "images": self._batches.batch}
+        self._at = (self._at[0], self._at[1] + 1)
+        return {"loss": best_loss(losses), "images": self._batches.batch}
 
     def end_epoch(self, epoch: int) -> Mapping[str, Number]:
         if epoch == 0:  # where facebookresearch/moco's sanity_check looks
-            self._require_frozen()
-        return {}
+            self._frozen.require_still()
+        if epoch == self._settings.epochs - 1 and self._settings.chooses:
+            self._choose()
+        return self._valid if epoch == self._settings.epochs - 1 else {}
 
     def state(self) -> dict[str, Any]:
         return {
-            "backbone_sha256": self._digest,
-            "head": self._head.state_dict(),
+            "backbone_sha256": self._frozen.digest,
+            "chosen": self._chosen,
+            "valid": self._valid,
+            "lrs": list(self._lrs),
+            "heads": self._classifiers.state_dict(),
             "optimizer": self._optimizer.state_dict(),
         }
 
     def load(self, state: dict[str, Any]) -> None:
         """Take back what `state()` gave. Raises: RuntimeError when it belongs to another backbone."""
-        if state["backbone_sha256"] != self._digest:
-            raise RuntimeError("the saved linear classifier was trained on another backbone")
-        self._head.load_state_dict(state["head"])
+        self._frozen.require_same(state["backbone_sha256"])
+        self._chosen, self._valid = state["chosen"], state["valid"]
+        if len(state["lrs"]) < len(self._lrs):
+            self._refit()
+        self._classifiers.load_state_dict(state["heads"])
         self._optimizer.load_state_dict(state["optimizer"])
 
     def finish(self) -> Mapping[str, Number]:
-        self._require_frozen()
-        with torch.no_grad():
-            scores_NC = self._head(self._standardize(self._extract("test")))
-        labels_N = features.labels(self._data, "test", self._device)
-        return {f"top{k}": metrics.top_k(scores_NC, labels_N, k=k) for k in (1, 5)}
+        self._frozen.require_still()
+        assert self._chosen is not None
+        which = self._chosen if len(self._lrs) > 1 else 0
+        labels_N = self._frozen.labels("test")
+        final = accuracies(self._scores(self._frozen.rows("test", self._settings.view))[which], labels_N)
+        if self._settings.random_crop_view:
+            scores_NC = self._scores(self._frozen.rows("test", self._settings.random_crop_view))[which]
+            final["random_crop_top1"] = accuracies(scores_NC, labels_N)["top1"]
+        return final | self._valid
 
-    def _new_batches(self, seed: int, workers: int) -> Batches:
-        settings, chosen = self._settings, labeled(self._data)
-        if settings.standardize or settings.augment == "none":
-            train_MF = self._extract("train")[torch.from_numpy(chosen).to(self._device)]
+    def _begin(self, lrs: tuple[float, ...], images: Indices) -> None:
+        """Start classifiers with these rates on these training images."""
+        settings, self._lrs = self._settings, lrs
+        dim, classes = self._frozen.backbone.feature_dim, len(self._data.classes)
+        self._classifiers = Classifiers(dim, classes, count=len(lrs), init=settings.init, seed=self._seed)
+        self._classifiers.to(self._device)
+        self._trained = distributed.wrap(self._classifiers, self._device)
+        self._optimizer = optim.sgd(
+            self._classifiers.groups(),
+            lr=lrs[0],
+            momentum=settings.momentum,
+            weight_decay=settings.weight_decay,
+            nesterov=settings.nesterov,
+        )
+        self._batches = self._new_batches(images)
+
+    def _refit(self) -> None:
+        """Start the chosen rate anew on all training images, unless that is under way."""
+        assert self._chosen is not None
+        if len(self._lrs) > 1:
+            self._begin((self._settings.lrs[self._chosen],), self._labeled)
+
+    def _choose(self) -> None:
+        name = choice(self._data)
+        labels_N = self._frozen.labels("train", self._held)
+        rows_NF = self._frozen.rows("train", self._settings.view, self._held)
+        scores = [accuracies(scores_NC, labels_N)[name] for scores_NC in self._scores(rows_NF)]
+        self._chosen = max(range(len(scores)), key=lambda which: scores[which])  # of equal ones the first
+        self._valid = {f"valid_{name}": scores[self._chosen], "lr": self._settings.lrs[self._chosen]}
+
+    def _set_rates(self) -> None:
+        (epoch, step), settings = self._at, self._settings
+        position = epoch + step / self._batches.steps if settings.rate_moves == "step" else epoch
+        for group, lr in zip(self._optimizer.param_groups, self._lrs, strict=True):
+            group["lr"] = settings.rate(lr, position, batch=self._batches.batch)
+
+    def _new_batches(self, images: Indices) -> Batches:
+        settings = self._settings
+        self._shift_F, self._scale_F = (torch.tensor(value, device=self._device) for value in (0.0, 1.0))
+        if self._rows_MF is not None:
+            among = torch.from_numpy(self._labeled.searchsorted(images)).to(self._device)
+            rows_MF = self._rows_MF[among]
             if settings.standardize:
-                self._scale_F, self._shift_F = torch.std_mean(train_MF, dim=0, correction=0)
-        if settings.augment == "none":
-            labels_M = features.labels(self._data, "train", self._device)[torch.from_numpy(chosen).to(self._device)]
-            return RowBatches(train_MF, labels_M, batch=settings.batch, seed=seed)
+                self._scale_F, self._shift_F = torch.std_mean(rows_MF, dim=0, correction=0)
+            if settings.augment == "none":
+                labels_M = self._frozen.labels("train", images)
+                return RowBatches(rows_MF, labels_M, batch=settings.batch, seed=self._seed)
         view = View(
             size=settings.view.size,
             crop_scale=settings.crop_scale,
@@ -149,21 +171,25 @@ class LinearProbe:
             flip_p=settings.flip_p,
         )
         return ImageBatches(
-            self._data, view, chosen=chosen, batch=settings.batch, seed=seed, device=self._device, workers=workers
+            self._data,
+            view,
+            chosen=images,
+            batch=settings.batch,
+            seed=self._seed,
+            device=self._device,
+            workers=self._workers,
         )
 
     def _features(self, inputs: Tensor) -> Tensor:
-        """Return features of images [N, C, H, W], ready for the classifier; inputs [N, F] are features already."""
+        """Return features of images [N, C, H, W], ready for the classifiers; inputs [N, F] are features already."""
         with torch.no_grad():
-            return self._standardize(inputs if inputs.ndim == 2 else self._backbone(inputs))
+            return self._standardize(inputs if inputs.ndim == 2 else self._frozen.backbone(inputs))
+
+    @torch.no_grad()
+    def _scores(self, rows_NF: Tensor) -> list[Tensor]:
+        scores: list[Tensor] = self._classifiers(self._standardize(rows_NF))
+        return scores
 
     def _standardize(self, features_NF: Tensor) -> Tensor:
         # A feature that never fires over the training split has variance 0: it stays 0 instead of becoming infinite.
         return (features_NF - self._shift_F) / self._scale_F.clamp_min(1e-6)
-
-    def _extract(self, split: str) -> Tensor:
-        return features.extract(self._backbone, self._data, split, view=self._settings.view, device=self._device)
-
-    def _require_frozen(self) -> None:
-        if features.digest(self._backbone) != self._digest:
-            raise RuntimeError("the backbone of a linear evaluation changed while its classifier was trained")

@@ -27,10 +27,10 @@ CUT = (  # the shipped pipeline with one seed and next to no training
     "matrix.seed=[0]",
     "pretrain.params.width=2",
     "pretrain.params.batch=800",  # 5 steps an epoch
-    "linear.params.epochs=1",
-    "semi_supervised.params.fractions.labels_1.epochs=1",
-    "semi_supervised.params.fractions.labels_10.epochs=1",
-    "transfer.params.epochs=1",
+    "linear.params.settings.epochs=1",
+    "semi_supervised.params.settings.few_epochs=[1]",
+    "semi_supervised.params.settings.epochs=[1]",
+    "transfer.params.settings.epochs=1",
     "detection.params.iterations=2",
     "detection.params.precise_bn_steps=1",
 )
@@ -46,7 +46,7 @@ stages:
     resources: {cpus_per_worker: 0.5}
   linear:
     needs: [pretrain]
-    params: {dataset: mnist5k, view: {resize: 28, size: 28}, augment: none, standardize: true, epochs: 1, lr: 0.1}
+    params: {dataset: mnist5k, protocol: small, settings: {epochs: 1}}
 """
 STAGES = ("pretrain", "linear", "semi_supervised", "transfer", "detection")
 ARMS = ("leoclr seed=0", "moco_v2 seed=0", "random seed=0")

@@ -45,7 +45,7 @@ stages:
     resources: {workers: WORKERS, cpus_per_worker: 0.5, checkpoint_every_steps: 10}
   linear:
     needs: [pretrain]
-    params: {dataset: mnist5k, view: {resize: 28, size: 28}, augment: none, standardize: true, epochs: 3, lr: 0.1}
+    params: {dataset: mnist5k, protocol: small, settings: {epochs: 3}}
 """
 MEASURED = ("system/", "images_per_s")  # by the clock: differ from run to run
 

@@ -159,6 +159,13 @@ MISTAKES = [  # (text, replaced by, place after the file's, fact, hint)
     ("[0.2, 1]", "[0.2, b]", "stages.pretrain.params.crop.1", "expected a number, got `b`", ""),
     ("[0.2, 1]", "[0.2]", "stages.pretrain.params.crop", "expected more than 1 values, got `[0.2]`", ""),
     ("[0.2, 1]", "[0.2, 1, 2]", "stages.pretrain.params.crop", "expected at most 2 values, got `[0.2, 1, 2]`", ""),
+    (
+        "cosine}",
+        "cosine, protocol: mocco}",
+        "stages.probe.params.protocol",
+        "no linear protocol is called `mocco`",
+        "`moco`?",
+    ),
     ("cosine}", "cosin}", "stages.probe.params.schedule", "got `cosin`", "did you mean `cosine`?"),
     (
         "cosine}",

@@ -1,19 +1,30 @@
-"""Detection learns, ends after its iterations, and continues bit for bit from any step."""
+"""Detection learns, ends after its iterations, and continues bit for bit from any step.
+
+The test of several workers runs this file as a program, once per worker, on the gloo backend.
+"""
 
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import distributed as dist
 from torch import nn
 
-from leoclr import backbones
+from leoclr import backbones, distributed
 from leoclr.data.contract import Boxes, DataSet, Split, Stack
-from leoclr.evaluate.detection import Detection, DetectionSettings
+from leoclr.evaluate.detection import Detection
+from leoclr.evaluate.detection_protocols import MoCoVoc
 from leoclr.evaluate.detector_settings import DetectorSettings
+from leoclr.evaluate.metrics import Predictions
 
 CPU = torch.device("cpu")
 SMALL: dict[str, Any] = {
@@ -43,8 +54,12 @@ def squares(count: int, seed: int) -> Split:
     return Split(Stack(images), np.empty(0, np.int64), scenes)
 
 
-@pytest.fixture(scope="module")
-def data() -> DataSet:
+@pytest.fixture(scope="module", name="data")
+def data_fixture() -> DataSet:
+    return data_set()
+
+
+def data_set() -> DataSet:
     splits = {"train": squares(14, 0), "test": squares(8, 1)}
     return DataSet("squares", ("bright", "striped"), splits, (0.2,) * 3, (0.3,) * 3)
 
@@ -52,7 +67,7 @@ def data() -> DataSet:
 def detection(data: DataSet, **settings: Any) -> Detection:
     torch.manual_seed(0)
     backbone = backbones.build("resnet18", width=4, stem="stride2")
-    return Detection(backbone, data, settings=DetectionSettings(**SMALL | settings), seed=1, device=CPU)
+    return Detection(backbone, data, settings=MoCoVoc(**SMALL | settings), seed=1, device=CPU)
 
 
 def train(work: Detection, start: int = 0, stop: int = 10_000) -> list[float]:
@@ -116,19 +131,31 @@ def test_it_learns_to_find_squares(data: DataSet) -> None:
     assert scores["ap50"] > untrained["ap50"] + 15
 
 
-def test_batch_norm_is_measured_over_batches_after_training(data: DataSet) -> None:
+def test_batch_norm_is_measured_over_batches_after_training_with_fixed_weights(data: DataSet) -> None:
     work = detection(data)
-    norm = next(module for module in work._detector.modules() if isinstance(module, nn.BatchNorm2d))
-    means: list[torch.Tensor] = []
+    norm = work._detector.regions.norm
+    cells: list[torch.Tensor] = []
     norm.register_forward_hook(
-        lambda _, inputs, __: means.append(inputs[0].mean(dim=(0, 2, 3))) if norm.training else None
+        lambda _, inputs, __: cells.append(inputs[0].transpose(0, 1).flatten(1)) if norm.training else None
     )
     weights = {name: value.clone() for name, value in work._detector.named_parameters()}
-    work._measure_batch_norm()
-    assert len(means) == 3
-    torch.testing.assert_close(norm.running_mean, torch.stack(means).mean(0))
-    assert norm.momentum == 0.1
+    work.finish()
+    assert len(cells) == 3
+    torch.testing.assert_close(norm.running_mean, torch.cat(cells, dim=1).mean(1))
+    torch.testing.assert_close(norm.running_var, torch.cat(cells, dim=1).var(1, correction=0))
     assert all(torch.equal(value, weights[name]) for name, value in work._detector.named_parameters())
+
+
+def test_the_protocol_says_which_score(data: DataSet) -> None:
+    scores = {kind: detection(data, score=kind, precise_bn_steps=0) for kind in ("voc07", "voc_area", "coco")}
+    found = [
+        Predictions(np.concatenate([scene.boxes, scene.boxes + 9]), np.tile(scene.labels, 2), np.float32([score, 0.5]))
+        for score, scene in enumerate(data.splits["test"].scenes)
+    ]
+    voc07, area, coco = (scores[kind]._score(found) for kind in ("voc07", "voc_area", "coco"))
+    assert set(voc07) == set(area) == {"ap", "ap50", "ap75"}
+    assert voc07["ap"] != area["ap"]
+    assert {"ap", "ap50", "ap75", "ap_small"} == set(coco)
 
 
 def test_batch_norm_has_its_own_weight_decay_and_biases_the_common_one(data: DataSet) -> None:
@@ -140,17 +167,41 @@ def test_batch_norm_has_its_own_weight_decay_and_biases_the_common_one(data: Dat
     assert len(others["params"]) + len(norms["params"]) == len(list(work._detector.parameters()))
 
 
-def test_the_rate_warms_up_and_falls_by_tenths() -> None:
-    recipe = DetectionSettings()
-    rates = [recipe.rate(step) for step in (0, 50, 100, 17_999, 18_000, 22_000)]
-    assert rates == pytest.approx([2e-5, 0.01001, 0.02, 0.02, 0.002, 0.0002])
-    assert recipe.train_sides == (480, 512, 544, 576, 608, 640, 672, 704, 736, 768, 800)
+@pytest.mark.slow
+def test_two_workers_hold_one_detector(tmp_path: Path) -> None:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    workers = [
+        subprocess.Popen(
+            [sys.executable, __file__, str(rank), str(tmp_path / "meeting")],
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    errors = [worker.communicate(timeout=300)[1] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0] * 2, "\n".join(errors)
 
 
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [("iterations", 0), ("warmup", -1), ("flip_p", 1.1), ("train_sides", ()), ("milestones", (5, 5)), ("max_side", 0)],
-)
-def test_settings_name_the_field_that_is_wrong(field: str, value: object) -> None:
-    with pytest.raises(ValueError, match=f"^{field}: "):
-        DetectionSettings(**{field: value})  # type: ignore[arg-type]  # wrong on purpose
+def check_two_workers(rank: int) -> None:
+    """Train and measure; weights and statistics stay equal on both, though each saw its own scenes."""
+    work = detection(data_set(), iterations=3, precise_bn_steps=2)
+    norm, mine = work._detector.regions.norm, []
+    norm.register_forward_hook(lambda _, inputs, __: mine.append(inputs[0]) if norm.training else None)
+    losses = torch.tensor(train(work))
+    assert not torch.equal(*distributed.gather(losses[None]))
+    scores = torch.tensor(list(work.finish().values()))
+    assert torch.equal(*distributed.gather(scores[None]))
+    for name, tensor in work.state()["detector"].items():
+        assert torch.equal(*distributed.gather(tensor[None])), name
+    cells = torch.cat(mine[-2:]).transpose(0, 1).flatten(1)  # of this worker, in the batches that measure
+    both = distributed.gather(torch.stack([cells.sum(1), torch.full((cells.shape[0],), cells.shape[1])])[None]).sum(0)
+    torch.testing.assert_close(norm.running_mean, both[0] / both[1])
+
+
+if __name__ == "__main__":
+    rank, meeting = int(sys.argv[1]), sys.argv[2]
+    patience = timedelta(seconds=60)  # for a worker whose peer failed
+    dist.init_process_group("gloo", f"file://{meeting}", patience, rank=rank, world_size=2)
+    check_two_workers(rank)
+    dist.destroy_process_group()

@@ -28,7 +28,7 @@ def model() -> nn.Sequential:
 
 def test_extract_gives_each_image_its_row_whatever_the_batch(data: DataSet) -> None:
     pixels = nn.Flatten()
-    rows = features.extract(pixels, data, "test", view=VIEW, device=CPU, batch=4)
+    rows = features.extract(pixels, data, "test", view=VIEW, device=CPU)
     images_NHWC = torch.from_numpy(np.stack([data.splits["test"].images.read(i) for i in range(10)]))
     expected = (images_NHWC / 255 - torch.tensor(data.mean)) / torch.tensor(data.std)
     torch.testing.assert_close(rows, expected.permute(0, 3, 1, 2).reshape(10, -1))

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from typing import Any, Literal
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from leoclr import backbones
 from leoclr.augment import views
 from leoclr.data.contract import UNLABELED, DataSet, Split, Stack
 from leoclr.evaluate import features
-from leoclr.evaluate.linear import LinearProbe, LinearSettings
+from leoclr.evaluate.classifiers import Classifiers
+from leoclr.evaluate.linear import LinearProbe
+from leoclr.evaluate.linear_protocols import LinearSettings
+from leoclr.evaluate.validation import hold_out
 
 CPU = torch.device("cpu")
 SMALL: dict[str, Any] = {
     "view": views.TestView(resize=10, size=8),
     "epochs": 3,
     "batch": 8,
-    "lr": 0.5,
+    "lrs": (0.5,),
     "milestones": (2,),
 }
 
@@ -76,7 +80,7 @@ def test_a_continued_run_is_the_undisturbed_one(data: DataSet, augment: Literal[
     second = probe(data, augment=augment)
     second.load(saved(first.state()))
     assert head + train(second, start=(1, 2)) == losses
-    assert torch.equal(second.state()["head"]["weight"], whole.state()["head"]["weight"])
+    assert torch.equal(second.state()["heads"]["heads.0.weight"], whole.state()["heads"]["heads.0.weight"])
     assert second.finish() == whole.finish()
 
 
@@ -93,12 +97,12 @@ def test_one_step_is_plain_sgd_on_cached_features(data: DataSet) -> None:
     torch.manual_seed(0)
     backbone = backbones.build("resnet18", width=4, stem="stride2")
     rows_NF = features.extract(backbone, data, "train", view=SMALL["view"], device=CPU)[:34]
-    weight_CF = work.state()["head"]["weight"].clone().requires_grad_()
+    weight_CF = work.state()["heads"]["heads.0.weight"].clone().requires_grad_()
     labels_N = torch.from_numpy(data.splits["train"].labels[:34])
     (gradient_CF,) = torch.autograd.grad(functional.cross_entropy(rows_NF @ weight_CF.T, labels_N), weight_CF)
     work.start_epoch(0, 0)
     work.train_step()
-    torch.testing.assert_close(work.state()["head"]["weight"], (weight_CF - 0.5 * gradient_CF).detach())
+    torch.testing.assert_close(work.state()["heads"]["heads.0.weight"], (weight_CF - 0.5 * gradient_CF).detach())
 
 
 class Louder(backbones.Backbone):
@@ -113,7 +117,7 @@ def test_standardized_features_make_the_scale_of_a_backbone_irrelevant(data: Dat
     for kind in (backbones.Backbone, Louder):
         torch.manual_seed(0)
         backbone = kind("resnet18", width=4, stem="stride2")
-        settings = LinearSettings(**SMALL | {"lr": 0.1}, augment="none", standardize=True)
+        settings = LinearSettings(**SMALL | {"lrs": (0.1,)}, augment="none", standardize=True)
         results.append(train(LinearProbe(backbone, data, settings=settings, seed=1, device=CPU)))
     reference, louder = results
     assert reference[-1] < 0.8 * reference[0]
@@ -143,17 +147,94 @@ def test_a_state_of_another_backbone_is_refused(data: DataSet) -> None:
         work.load(state)
 
 
-def test_the_rate_falls_by_a_tenth_at_each_milestone_or_along_a_cosine() -> None:
-    step = LinearSettings()
-    assert [step.rate(epoch) for epoch in (0, 59, 60, 80)] == pytest.approx([30, 30, 3, 0.3])
-    cosine = LinearSettings(schedule="cosine", epochs=10)
-    assert [cosine.rate(0), cosine.rate(5)] == pytest.approx([30, 15])
+RATES = (0.05, 2.0, 0.5)
 
 
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [("epochs", 0), ("lr", -1.0), ("flip_p", 2.0), ("crop_scale", (0.5, 0.2)), ("milestones", (80, 60))],
-)
-def test_settings_name_the_field_that_is_wrong(field: str, value: object) -> None:
-    with pytest.raises(ValueError, match=f"^{field}: "):
-        LinearSettings(**{field: value})  # type: ignore[arg-type]  # wrong on purpose
+@pytest.mark.parametrize("augment", ["crop_flip", "none"])
+def test_rates_side_by_side_are_bit_for_bit_separate_runs(data: DataSet, augment: Literal["crop_flip", "none"]) -> None:
+    grid = probe(data, augment=augment, lrs=RATES, nesterov=True, refit=False, standardize=True)
+    losses = train(grid)
+    kept = dataclasses.replace(data.splits["train"], labels=data.splits["train"].labels.copy())
+    kept.labels[grid._held] = UNLABELED
+    alone_data = dataclasses.replace(data, splits={**data.splits, "train": kept})
+    alone = [probe(alone_data, augment=augment, lrs=(lr,), nesterov=True, standardize=True) for lr in RATES]
+    assert losses == [min(step) for step in zip(*(train(work) for work in alone), strict=True)]
+    for which, work in enumerate(alone):
+        for name in ("weight", "bias"):
+            together = grid.state()["heads"][f"heads.{which}.{name}"]
+            assert torch.equal(together, work.state()["heads"][f"heads.0.{name}"])
+
+
+def test_the_best_rate_on_held_out_images_is_trained_again_on_all(data: DataSet) -> None:
+    work = probe(data, lrs=RATES, valid_images=12)
+    assert work.epochs == 6
+    train(work)
+    chosen = work.state()["valid"]
+    again = probe(data, lrs=(chosen["lr"],))
+    train(again)
+    assert torch.equal(work.state()["heads"]["heads.0.weight"], again.state()["heads"]["heads.0.weight"])
+    assert work.finish() == again.finish() | chosen
+
+
+def test_the_choice_is_the_best_on_held_out_images_of_the_last_epoch(data: DataSet) -> None:
+    work = probe(data, augment="none", lrs=RATES, valid_images=12, refit=False)
+    train(work)
+    _, held = hold_out(data, how="balanced", images=12, seed=1)
+    torch.manual_seed(0)
+    backbone = backbones.build("resnet18", width=4, stem="stride2")
+    rows = features.extract(backbone, data, "train", view=SMALL["view"], device=CPU, chosen=held)
+    heads = work.state()["heads"]
+    right = []
+    for which in range(3):
+        scores = rows @ heads[f"heads.{which}.weight"].T + heads[f"heads.{which}.bias"]
+        right.append(int((scores.argmax(dim=1).numpy() == data.splits["train"].labels[held]).sum()))
+    assert len(set(right)) > 1  # or there is nothing to choose
+    assert work.state()["valid"]["lr"] == RATES[right.index(max(right))]
+    assert work.state()["valid"]["valid_top1"] == pytest.approx(100 * max(right) / 12)
+
+
+@pytest.mark.parametrize("stop", [(1, 2), (3, 0), (4, 1)])  # among the rates, at the choice, and in the second training
+def test_a_continued_choice_is_the_undisturbed_one(data: DataSet, stop: tuple[int, int]) -> None:
+    settings: dict[str, Any] = {"augment": "none", "lrs": RATES, "valid_images": 6}
+    whole = probe(data, **settings)
+    losses = train(whole)
+    first = probe(data, **settings)
+    head = train(first, stop=stop)
+    second = probe(data, **settings)
+    if stop[1] == 0:  # the checkpoint at the end of an epoch is made before the next one starts
+        first = probe(data, **settings)
+        first.epochs = stop[0]
+        head = train(first)
+    second.load(saved(first.state()))
+    assert head + train(second, start=stop) == losses
+    assert second.finish() == whole.finish()
+
+
+def test_what_is_reported_is_what_the_last_step_left(data: DataSet) -> None:
+    work = probe(data, augment="none", standardize=True)
+    train(work)
+    before = work.finish()
+    state = work.state()
+    for weight in state["heads"].values():
+        weight.zero_()
+    work.load(state)
+    assert work.finish()["top1"] == pytest.approx(100 / 6)  # all scores equal: the first class of six
+    assert before["top1"] > 50
+
+
+def test_a_rate_that_diverges_does_not_stop_the_others(data: DataSet) -> None:
+    work = probe(data, augment="none", lrs=(1e38, 0.5), refit=False)
+    assert np.isfinite(train(work)).all()
+    assert work.state()["valid"]["lr"] == 0.5
+
+
+@pytest.mark.parametrize("init", ["normal", "zeros", "fan_in"])
+def test_initial_weights(init: Literal["normal", "zeros", "fan_in"]) -> None:
+    first, second = Classifiers(400, 300, count=2, init=init, seed=0).requires_grad_(False).heads
+    assert isinstance(first, nn.Linear) and isinstance(second, nn.Linear)
+    assert torch.equal(first.weight, second.weight)
+    # a normal distribution cut at two deviations has 0.8796 of its deviation
+    deviation, largest = {"normal": (0.01, 0.1), "zeros": (0, 0), "fan_in": (0.8796 * 0.05, 0.1)}[init]
+    assert float(first.weight.std()) == pytest.approx(deviation, rel=0.02)
+    assert float(first.weight.abs().max()) <= largest
+    assert not first.bias.any()

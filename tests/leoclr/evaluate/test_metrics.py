@@ -90,7 +90,9 @@ def voc_overlap(a: np.ndarray, b: np.ndarray) -> float:
     return both / float((a[2] - a[0] + 1) * (a[3] - a[1] + 1) + (b[2] - b[0] + 1) * (b[3] - b[1] + 1) - both)
 
 
-def naive_ap(predictions: list[Predictions], scenes: list[Boxes], label: int, threshold: float) -> float | None:
+def naive_ap(
+    predictions: list[Predictions], scenes: list[Boxes], label: int, threshold: float, *, points: int | None = 11
+) -> float | None:
     total = sum(int(((s.labels == label) & ~s.difficult).sum()) for s in scenes)
     if total == 0:
         return None
@@ -112,18 +114,18 @@ def naive_ap(predictions: list[Predictions], scenes: list[Boxes], label: int, th
             taken.add((where, best))
         else:
             outcome.append(False)
-    points = []
-    for level in np.arange(0.0, 1.1, 0.1):  # voc_eval's own recall levels
-        reached = [
-            sum(outcome[: n + 1]) / (n + 1) for n in range(len(outcome)) if sum(outcome[: n + 1]) / total >= level
-        ]
-        points.append(max(reached, default=0.0))
-    return 100 * sum(points) / 11
+    curve = [(sum(outcome[: n + 1]) / total, sum(outcome[: n + 1]) / (n + 1)) for n in range(len(outcome))]
+    if points is None:  # the area under the best precision at or beyond each recall
+        levels = sorted({0.0, *(recall for recall, _ in curve)})
+        steps = zip(levels[1:], levels, strict=False)
+        return 100 * sum((high - low) * max(p for r, p in curve if r >= high) for high, low in steps)
+    best = [max((p for r, p in curve if r >= level), default=0.0) for level in np.arange(0.0, 1.1, 0.1)]  # voc_eval's
+    return 100 * sum(best) / 11
 
 
 @settings(max_examples=25, deadline=None)
-@given(seed=st.integers(0, 10_000))
-def test_detection_ap_equals_a_naive_loop(seed: int) -> None:
+@given(seed=st.integers(0, 10_000), points=st.sampled_from([11, None]))
+def test_detection_ap_equals_a_naive_loop(seed: int, points: int | None) -> None:
     rng = np.random.default_rng(seed)
     scenes, predictions = [], []
     for _ in range(6):
@@ -135,11 +137,11 @@ def test_detection_ap_equals_a_naive_loop(seed: int) -> None:
         near = near + rng.normal(0, 0.7, near.shape).astype(np.float32)
         scores = rng.permutation(1000)[: len(near)].astype(np.float32) + 1000 * len(scenes)  # no ties
         predictions.append(Predictions(near, rng.integers(1, 4, len(near)), scores))
-    table = [[naive_ap(predictions, scenes, label, t) for t in VOC_THRESHOLDS] for label in (1, 2, 3)]
+    table = [[naive_ap(predictions, scenes, label, t, points=points) for t in VOC_THRESHOLDS] for label in (1, 2, 3)]
     counted = np.array([row for row in table if row[0] is not None], float)
     if not len(counted):
         return
-    total = detection_ap(predictions, scenes, num_classes=3)
+    total = detection_ap(predictions, scenes, num_classes=3, points=points)
     expected = (counted.mean(), counted[:, 0].mean(), counted[:, 5].mean())
     assert (total.ap, total.ap50, total.ap75) == pytest.approx(expected)
 

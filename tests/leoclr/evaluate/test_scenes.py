@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from leoclr.data.contract import Boxes, DataSet, Split, Stack
 from leoclr.evaluate.scenes import SceneView, predictions, show, shown_size, target
@@ -52,3 +53,53 @@ def test_the_image_is_normalized_by_channel(data: DataSet) -> None:
 def test_sizes_follow_the_shorter_side_up_to_the_limit() -> None:
     assert shown_size(500, 333, SceneView(side=480, max_side=1333)) == (721, 480)
     assert shown_size(300, 1000, SceneView(side=800, max_side=1333)) == (400, 1333)
+
+
+def d2_size(height: int, width: int, side: int, limit: int) -> tuple[int, int]:
+    """What detectron2 does in Python's numbers: scale, scale again where the longer side passes the limit, round."""
+    scale = side * 1.0 / min(height, width)
+    new = (side * 1.0, scale * width) if height < width else (scale * height, side * 1.0)
+    if max(new) > limit:
+        scale = limit * 1.0 / max(new)
+        new = (new[0] * scale, new[1] * scale)
+    return int(new[0] + 0.5), int(new[1] + 0.5)
+
+
+def test_sizes_round_as_detectron2s() -> None:
+    sizes = [(height, width) for height in range(100, 500, 13) for width in range(100, 900, 17)]
+    for side in (480, 800):
+        ours = [shown_size(height, width, SceneView(side=side, max_side=1333)) for height, width in sizes]
+        assert ours == [d2_size(height, width, side, 1333) for height, width in sizes]
+
+
+@pytest.mark.parametrize(("height", "width", "side"), [(375, 500, 800), (333, 500, 480), (60, 80, 31)])
+def test_images_are_resized_as_pillow_does(height: int, width: int, side: int) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (1, height, width, 3), dtype=np.uint8)
+    split = Split(Stack(pixels), np.empty(0, np.int64), [])
+    data = DataSet("one", (), {"test": split}, (0.0,) * 3, (1.0,) * 3)
+    shown = show(data, "test", 0, view=SceneView(side=side, max_side=2000), device=CPU)
+    size = shown.image.shape[2], shown.image.shape[1]
+    expected = np.asarray(Image.fromarray(pixels[0]).resize(size, Image.Resampling.BILINEAR))
+    levels = shown.image.mul(255).permute(1, 2, 0).numpy()
+    np.testing.assert_allclose(levels, levels.round(), atol=1e-4)  # whole levels
+    assert np.abs(levels - expected).max() < 1.01
+    assert np.mean(np.abs(levels - expected) > 0.5) < 0.01
+
+
+def test_crowds_and_empty_boxes_are_no_targets_and_boxes_end_at_the_edge(data: DataSet) -> None:
+    boxes = np.array([[4, 2, 10, 12], [1, 1, 9, 9], [5, 5, 5, 9], [-3, -2, 40, 25]], np.float32)
+    crowd = np.array([False, True, False, False])
+    scene = Boxes(boxes, np.array([3, 2, 1, 2]), np.zeros(4, bool), crowd)
+    shown = show(data, "train", 0, view=SceneView(side=20, max_side=30), device=CPU)
+    seen = target(scene, shown)
+    assert seen["labels"].tolist() == [3, 2]
+    assert seen["boxes"].tolist() == [[4, 2, 10, 12], [0, 0, 30, 20]]
+    assert seen["boxes"].dtype == torch.float32
+
+
+def test_predictions_end_at_the_edge_of_the_scene_and_empty_ones_are_left_out(data: DataSet) -> None:
+    shown = show(data, "test", 0, view=SceneView(side=40, max_side=60), device=CPU)
+    found = torch.tensor([[2.0, 2.0, 61.0, 41.0], [3.0, 3.0, 3.0, 9.0]])
+    back = predictions({"boxes": found, "labels": torch.tensor([1, 2]), "scores": torch.tensor([0.5, 0.4])}, shown)
+    assert back.boxes.tolist() == [[1, 1, 30, 20]]
+    assert (back.labels.tolist(), back.scores.tolist()) == ([1], [0.5])

@@ -1,0 +1,55 @@
+"""A backbone that is read and never moved: its features, and the proof that it stayed as it was."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from leoclr.augment.views import TestView
+from leoclr.backbones import Backbone
+from leoclr.data.contract import DataSet
+from leoclr.evaluate import features, metrics
+
+
+class Frozen:
+    """A backbone in evaluation mode, so that its batch norm statistics rest too, and a sha256 over all it holds."""
+
+    def __init__(self, backbone: Backbone, data: DataSet, *, device: torch.device) -> None:
+        self.backbone = backbone.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
+        self.digest = features.digest(self.backbone)
+        self._data, self._device = data, device
+
+    def rows(self, split: str, view: TestView, chosen: NDArray[np.int64] | None = None) -> Tensor:
+        """Return the features [N, F] of the images of `split`, or of those `chosen`, in their order."""
+        return features.extract(self.backbone, self._data, split, view=view, device=self._device, chosen=chosen)
+
+    def labels(self, split: str, chosen: NDArray[np.int64] | None = None) -> Tensor:
+        """Return the classes of the same images, int64 [N]."""
+        labels_N = features.labels(self._data, split, self._device)
+        return labels_N if chosen is None else labels_N[torch.from_numpy(chosen).to(self._device)]
+
+    def require_still(self) -> None:
+        """Raise RuntimeError when a parameter or buffer moved (facebookresearch/moco, main_lincls.py, sanity_check)."""
+        if features.digest(self.backbone) != self.digest:
+            raise RuntimeError("the backbone of an evaluation on frozen features changed while it ran")
+
+    def require_same(self, digest: str) -> None:
+        """Raise RuntimeError when a saved state with this `digest` belongs to another backbone."""
+        if digest != self.digest:
+            raise RuntimeError("the saved state belongs to an evaluation of another backbone")
+
+
+def accuracies(scores_NC: Tensor, labels_N: Tensor) -> dict[str, float]:
+    """Return what every classification ends with, in percent: "top1", "top5" and "mean_per_class"."""
+    return {
+        "top1": metrics.top_k(scores_NC, labels_N, k=1),
+        "top5": metrics.top_k(scores_NC, labels_N, k=5),
+        "mean_per_class": metrics.mean_per_class(scores_NC, labels_N),
+    }
+
+
+def choice(data: DataSet) -> str:
+    """Return the accuracy that settings are chosen by: the one that the data set's papers report."""
+    return "mean_per_class" if data.metric == "mean_per_class" else "top1"
