@@ -1,17 +1,20 @@
 """Every line of DATASETS keeps the contract of leoclr/data/contract.py."""
 
+import dataclasses
 import hashlib
-import os
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from leoclr.data import DATASETS, module
-from leoclr.data.contract import Split
+from leoclr.data.contract import UNLABELED, DataError, Split
+from orchestration import prepare, spec
+from orchestration.storage import Home
+from tests.leoclr.data.trees import WRITERS
 
 # Content and split rule as digests, then the images of each split in their order. One that moves changes every number
 # that was measured on the data set: bump its split rule or generator, and say why in the commit.
@@ -25,14 +28,10 @@ NAMES = sorted(DATASETS)
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of 3 classes with 10 images each; generated data sets get a folder of their own inside it."""
+    """A tiny tree of every data set that lives on disk; generated ones get a folder of their own inside it."""
     root = tmp_path_factory.mktemp("data")
-    rng = np.random.default_rng(0)
-    for name in ("cat", "cow", "dog"):
-        (root / "folder" / name).mkdir(parents=True)
-        for index in range(10):
-            image = Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8))
-            image.save(root / "folder" / name / f"{index}.png")
+    for name, write in WRITERS.items():
+        write(root / name)
     return root
 
 
@@ -59,8 +58,11 @@ def test_splits_are_there_and_disjoint_by_content(name: str, root: Path) -> None
 @pytest.mark.parametrize("name", NAMES)
 def test_labels_are_in_range_and_splits_class_balanced(name: str, root: Path) -> None:
     data = module(name).load(root / name)
-    for split in data.splits.values():
-        if split.scenes:
+    assert len(set(data.classes)) == len(data.classes)
+    for part, split in data.splits.items():
+        if part == "unlabeled":
+            assert set(split.labels) == {UNLABELED} and len(split.labels) == len(split)
+        elif split.scenes:
             labels = np.concatenate([scene.labels for scene in split.scenes])
             assert len(split.labels) == 0 and len(split.scenes) == len(split)
             assert set(labels) == set(range(1, len(data.classes) + 1))
@@ -88,20 +90,67 @@ def test_content_and_splits_are_fixed(name: str, root: Path) -> None:
     assert found == splits
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_digest_is_stable_writes_nothing_to_the_data_and_needs_no_torch(
-    name: str, root: Path, tmp_path: Path
-) -> None:
-    folder = root / name if name == "folder" else tmp_path / name
-    first = module(name).digest(folder)
-    assert len(first) == 64 and int(first, 16) >= 0
+def everything(folder: Path) -> list[tuple[Path, int]]:
+    return sorted((path, path.stat().st_mtime_ns) for path in folder.rglob("*"))
+
+
+def test_digests_are_stable_write_nothing_to_the_data_and_need_no_torch(root: Path, tmp_path: Path) -> None:
+    folders = {name: root / name if name in WRITERS else tmp_path / name for name in NAMES}
+    before = everything(root)
+    first = {name: module(name).digest(folder) for name, folder in folders.items()}
+    assert all(len(digest) == 64 and int(digest, 16) >= 0 for digest in first.values())
+    assert len(set(first.values())) == len(first)
     program = (
-        "import sys; from pathlib import Path; from leoclr.data import module;"
-        f"print(module({name!r}).digest(Path({str(folder)!r})));"
-        "print(sorted({'torch', 'torchvision', 'PIL', 'sklearn', 'mlxtend'} & set(sys.modules)))"
+        "import json, sys; from pathlib import Path; from leoclr.data import module;"
+        "asked = json.loads(sys.argv[1]);"
+        "print(json.dumps({name: module(name).digest(Path(folder)) for name, folder in asked.items()}));"
+        "print(sorted({'torch', 'torchvision', 'PIL', 'sklearn', 'scipy', 'mlxtend'} & set(sys.modules)))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=dict(os.environ)
-    )
-    assert done.stdout.split("\n")[:2] == [first, "[]"]
-    assert name == "folder" or not folder.exists()
+    asked = json.dumps({name: str(folder) for name, folder in folders.items()})
+    done = subprocess.run([sys.executable, "-c", program, asked], capture_output=True, text=True, check=True)
+    digests, imported = done.stdout.splitlines()
+    assert json.loads(digests) == first
+    assert imported == "[]"
+    assert everything(root) == before
+    assert not any((tmp_path / name).exists() for name in NAMES)
+
+
+@pytest.mark.parametrize("name", sorted(WRITERS))
+def test_a_digest_moves_when_an_image_or_a_file_changes_its_size(name: str, tmp_path: Path) -> None:
+    WRITERS[name](tmp_path)
+    first = module(name).digest(tmp_path)
+    data = module(name).load(tmp_path)
+    images = data.splits["test"].images
+    path = images.paths[0] if hasattr(images, "paths") else next(tmp_path.rglob("*test*"))
+    path.write_bytes(path.read_bytes() + b"\0")
+    assert module(name).digest(tmp_path) != first
+
+
+@pytest.mark.parametrize("name", sorted(WRITERS))
+def test_what_is_missing_is_one_error_with_a_place_and_a_hint(name: str, tmp_path: Path) -> None:
+    for ask in (module(name).digest, module(name).load):
+        for folder in (tmp_path, tmp_path / "nowhere"):
+            with pytest.raises(DataError, match=folder.name) as caught:
+                ask(folder)
+            assert caught.value.hint
+
+
+@pytest.mark.parametrize("name", sorted(set(WRITERS) - {"folder", "imagenet", "imagenet_subset"}))
+def test_the_folder_that_an_archive_makes_may_be_the_root(name: str, tmp_path: Path) -> None:
+    WRITERS[name](tmp_path)
+    (made,) = tmp_path.iterdir()
+    assert module(name).digest(made) == module(name).digest(tmp_path)
+    inner, outer = module(name).load(made), module(name).load(tmp_path)
+    assert {split: len(part) for split, part in inner.splits.items()} == {
+        split: len(part) for split, part in outer.splits.items()
+    }
+
+
+@pytest.mark.parametrize("pipeline", spec.shipped())
+def test_a_plan_of_a_shipped_pipeline_digests_every_data_set_that_it_names(
+    pipeline: str, root: Path, tmp_path: Path
+) -> None:
+    loaded = dataclasses.replace(spec.load(pipeline), data={name: root / name for name in WRITERS})
+    named = {stage.params.dataset for arm in loaded.arms for stage in arm.stages.values()} & set(NAMES)
+    digests = prepare.digests(loaded, Home(tmp_path))
+    assert named and all(digests[name] == module(name).digest(root / name) for name in named)

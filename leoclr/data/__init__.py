@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from leoclr.data.corrupt import without_corrupt as without_corrupt
+
 if TYPE_CHECKING:
     from leoclr.data.contract import DataModule
 
@@ -13,6 +15,16 @@ DATASETS: dict[str, str] = {
     "digits": "leoclr.data.digits",
     "digit_scenes": "leoclr.data.digit_scenes",
     "folder": "leoclr.data.folder",
+    "imagenet": "leoclr.data.imagenet",
+    "imagenet_subset": "leoclr.data.imagenet_subset",
+    "cifar10": "leoclr.data.cifar10",
+    "cifar100": "leoclr.data.cifar100",
+    "stl10": "leoclr.data.stl10",
+    "cars": "leoclr.data.cars",
+    "birdsnap": "leoclr.data.birdsnap",
+    "pets": "leoclr.data.pets",
+    "voc0712": "leoclr.data.voc0712",
+    "coco": "leoclr.data.coco",
 }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +60,8 @@ class Boxes:
     boxes: NDArray[np.float32]  # [objects, 4] as x1, y1, x2, y2 in pixels, 0-based, x2 and y2 exclusive
     labels: NDArray[np.int64]  # [objects], 1-based: 0 is background, as torchvision's detectors count
     difficult: NDArray[np.bool_]  # [objects], left out of the score as VOC does
+    crowd: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, np.bool_))  # [objects] of COCO; empty: none is
+    area: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))  # pixels of the mask; empty: box
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,25 @@ class DataSet:
     splits: Mapping[str, Split]  # "train" and "test" always; "unlabeled" or "val" where the data set has them
     mean: tuple[float, float, float]  # per channel, of the training split, images scaled to 0..1
     std: tuple[float, float, float]
+    metric: Literal["top1", "mean_per_class", "map11"] = "top1"  # what papers report on the test split
+    valid_size: int | None = None  # images of "train" that papers hold out to choose settings; None: not published
+    valid_per_class: int | None = None  # the same, drawn class by class, where the data set's papers do so
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Corrupt:
+    """What happens at an image that cannot be decoded."""
+
+    policy: Literal["fail", "skip"] = "fail"  # fail: the first one ends the job; skip: it is left out of its split
+    limit: int = 0  # most images that may be left out
+
+    def __post_init__(self) -> None:
+        if self.policy not in ("fail", "skip"):
+            raise ValueError(f"policy: {self.policy!r} is neither fail nor skip")
+        if self.limit < 0:
+            raise ValueError(f"limit: {self.limit} is negative")
+        if self.policy == "fail" and self.limit:
+            raise ValueError(f"limit: {self.limit} images may be left out, but the policy is fail")
 
 
 class DataModule(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,16 @@ from leoclr.data.contract import DataError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 """What counts as an image, in any case of letters: torchvision/datasets/folder.py, IMG_EXTENSIONS."""
+
+
+def images_in(folder: Path) -> list[os.DirEntry[str]]:
+    """Return the images right inside `folder`, sorted by name; links are followed, dotted names passed over.
+
+    Raises: OSError when it cannot be listed.
+    """
+    with os.scandir(folder) as entries:
+        found = [entry for entry in entries if entry.name.lower().endswith(SUFFIXES) and entry.name[0] != "."]
+    return sorted((entry for entry in found if not entry.is_dir()), key=lambda entry: entry.name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,21 +9,24 @@ a dot are passed over. Mean and standard deviation are ImageNet's: those that ev
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from leoclr.data.contract import DataError, DataSet, Split, draw_per_class
-from leoclr.data.digest_cache import DigestCache
+from leoclr.data import label_lists
+from leoclr.data.contract import UNLABELED, DataError, DataSet, Split, draw_per_class
+from leoclr.data.digest_cache import digest_tree
 from leoclr.data.files import SUFFIXES, Files
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet; pytorch/examples, imagenet/main.py
 TRAIN_SHARE = 0.8  # of every class, where the folder has no splits; rounded, and at least one image on either side
 _SPLIT_SEED = 80
-SPLIT_RULE = f"folder split 1: own splits, else {TRAIN_SHARE} of each class train, seed {_SPLIT_SEED}"
+SPLIT_RULE = (
+    f"folder split 2: own splits, else {TRAIN_SHARE} of each class train, seed {_SPLIT_SEED}; unlabeled is no class"
+)
+_UNLABELED = "unlabeled"
 _HINT = "expected root/train/<class>/*.jpg and root/test/<class>/*.jpg, or root/<class>/*.jpg"
 
 
@@ -35,14 +38,10 @@ def digest(root: Path) -> str:
     Raises: DataError when the folder is missing, empty, or links out of itself.
     """
     base = _base(root)
-    cache = DigestCache.open(base)
-    whole = hashlib.sha256(SPLIT_RULE.encode())
-    for path in _walk(base, base):
-        name = path.relative_to(base).as_posix()
-        size, content = cache.digest(path)
-        whole.update(f"\n{name}\0{size}\0{content}".encode("utf-8", "surrogateescape"))
-    cache.save()
-    return whole.hexdigest()
+    images = list(_walk(base, base))
+    if not images:
+        raise DataError(f"{base}: there are no images", hint=_HINT)
+    return digest_tree(base, SPLIT_RULE + label_lists.signature(root), files=images)
 
 
 def load(root: Path) -> DataSet:
@@ -54,7 +53,7 @@ def load(root: Path) -> DataSet:
     named = {name: base / name for name in ("train", "test", "val") if (base / name).is_dir()}
     if "train" not in named:
         classes, split = _read_classes(base, base)
-        return DataSet("folder", classes, _divide(split, classes), MEAN, STD)
+        return DataSet("folder", classes, {**_divide(split, classes), **_read_unlabeled(base)}, MEAN, STD)
     if len(named) == 1:
         raise DataError(f"{base}: there is a folder train, but neither test nor val", hint=_HINT)
     if "test" not in named:
@@ -65,7 +64,8 @@ def load(root: Path) -> DataSet:
         if others != classes:
             odd = sorted(set(others) ^ set(classes))
             raise DataError(f"{named[name]}: not the classes of train, they differ in {', '.join(odd)}", hint=_HINT)
-    return DataSet("folder", classes, {name: split for name, (_, split) in read.items()}, MEAN, STD)
+    splits = {name: split for name, (_, split) in read.items()}
+    return DataSet("folder", classes, {**splits, **_read_unlabeled(base)}, MEAN, STD)
 
 
 def _base(root: Path) -> Path:
@@ -75,7 +75,11 @@ def _base(root: Path) -> Path:
 
 
 def _read_classes(base: Path, folder: Path) -> tuple[tuple[str, ...], Split]:
-    found = {path.name: list(_walk(base, path)) for path in _entries(base, folder) if path.is_dir()}
+    found = {
+        path.name: list(_walk(base, path))
+        for path in _entries(base, folder)
+        if path.is_dir() and path != base / _UNLABELED
+    }
     if not found:
         raise DataError(f"{folder}: there are no class folders", hint=_HINT)
     empty = next((name for name, paths in found.items() if not paths), None)
@@ -84,6 +88,16 @@ def _read_classes(base: Path, folder: Path) -> tuple[tuple[str, ...], Split]:
     paths = tuple(path for members in found.values() for path in members)
     labels = np.repeat(np.arange(len(found)), [len(members) for members in found.values()])
     return tuple(found), Split(Files(paths), labels.astype(np.int64))
+
+
+def _read_unlabeled(base: Path) -> dict[str, Split]:
+    """Return the split of images without a class, if there is one."""
+    if not (base / _UNLABELED).is_dir():
+        return {}
+    paths = tuple(_walk(base, base / _UNLABELED))
+    if not paths:
+        raise DataError(f"{base / _UNLABELED}: there are no images", hint=f"known are {', '.join(SUFFIXES)}")
+    return {_UNLABELED: Split(Files(paths), np.full(len(paths), UNLABELED, np.int64))}
 
 
 def _divide(split: Split, classes: tuple[str, ...]) -> dict[str, Split]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from leoclr.data.contract import Boxes, DataError
 from leoclr.data.files import Files
+from leoclr.data.layout import read_lines
 
 _LAYOUT_HINT = "a VOC folder holds JPEGImages, Annotations and ImageSets/Main"
 
@@ -23,16 +24,22 @@ def read_split(folder: Path, split: str, classes: Sequence[str]) -> tuple[Files,
 
     Raises: DataError naming the file that is missing or wrong.
     """
+    _, images, annotations = files_of(folder, split)
+    return images, tuple(read_boxes(path, classes) for path in annotations)
+
+
+def files_of(folder: Path, split: str) -> tuple[Path, Files, tuple[Path, ...]]:
+    """Return the list of a split, its images, and their annotations, in the order of the list.
+
+    Raises: DataError naming the list, or the image of it, that is missing or wrong.
+    """
     listing = folder / "ImageSets" / "Main" / f"{split}.txt"
-    try:
-        names = [line.split()[0] for line in listing.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{listing}: not a readable list of images: {error}", hint=_LAYOUT_HINT) from error
+    names = [line.split()[0] for line in read_lines(listing, _LAYOUT_HINT)]
     outside = next((name for name in names if Path(name).name != name), None)
     if outside is not None:
         raise DataError(f"{listing}: {outside!r} is not a plain name", hint="one image name a line, without a folder")
     images = Files(tuple(_image_path(folder, name) for name in names))
-    return images, tuple(read_boxes(folder / "Annotations" / f"{name}.xml", classes) for name in names)
+    return listing, images, tuple(folder / "Annotations" / f"{name}.xml" for name in names)
 
 
 def read_boxes(path: Path, classes: Sequence[str]) -> Boxes:

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from leoclr.data import digest_cache, folder
-from leoclr.data.contract import DataError
+from leoclr.data.contract import UNLABELED, DataError
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +52,20 @@ def test_own_splits_are_kept(tmp_path: Path) -> None:
     }
     assert folder.load(tmp_path).classes == ("a", "b")
     assert folder.load(tmp_path).splits["train"].images.read(0).shape == (3, 4, 3)
+
+
+@pytest.mark.parametrize("names", [("a/1.png", "a/2.png"), ("train/a/1.png", "test/a/2.png")])
+def test_images_without_a_class_are_a_split_of_their_own(tmp_path: Path, names: tuple[str, ...]) -> None:
+    write(tmp_path, *names)
+    first = folder.digest(tmp_path)
+    write(tmp_path, "unlabeled/3.png", "unlabeled/deep/4.png")
+    assert shown(tmp_path)["unlabeled"] == [("unlabeled/3.png", UNLABELED), ("unlabeled/deep/4.png", UNLABELED)]
+    assert folder.load(tmp_path).classes == ("a",)
+    assert folder.digest(tmp_path) != first
+    for path in (tmp_path / "unlabeled").rglob("*.png"):
+        path.unlink()
+    with pytest.raises(DataError, match="unlabeled: there are no images"):
+        folder.load(tmp_path)
 
 
 def test_val_is_the_test_set_unless_there_is_one(tmp_path: Path) -> None:
