@@ -24,8 +24,11 @@ BACKBONES: dict[str, tuple[Literal["basic", "bottleneck"], tuple[int, int, int, 
 _STEM_REDUCTION: dict[Stem, int] = {"imagenet": 4, "cifar": 1, "stride2": 2}
 
 
-def build(name: str, *, width: int = 64, stem: Stem = "imagenet") -> Backbone:
+def build(name: str, *, width: int = 64, stem: Stem = "imagenet", zero_init_residual: bool = False) -> Backbone:
     """Return a new backbone, drawn from torch's global generator; `width` is the channels of its first stage.
+
+    With `zero_init_residual` each block starts as its shortcut: the scale of its last batch norm is 0 instead of 1.
+    Source: Goyal et al. 2017, arXiv:1706.02677, section 5.1.
 
     Raises: ValueError for a name or stem that does not exist, or a width below 1.
     """
@@ -35,7 +38,13 @@ def build(name: str, *, width: int = 64, stem: Stem = "imagenet") -> Backbone:
         raise ValueError(f"no stem is called {stem!r}; there are {', '.join(_STEM_REDUCTION)}")
     if width < 1:
         raise ValueError(f"width: at least one channel, not {width}")
-    return Backbone(name, width=width, stem=stem)
+    backbone = Backbone(name, width=width, stem=stem)
+    if zero_init_residual:
+        last = {"basic": "bn2", "bottleneck": "bn3"}[BACKBONES[name][0]]
+        for stage in (backbone.layer1, backbone.layer2, backbone.layer3, backbone.layer4):
+            for block in stage:
+                nn.init.zeros_(getattr(block, last).weight)
+    return backbone
 
 
 class Backbone(nn.Module):

@@ -60,14 +60,15 @@ class _Gather(torch.autograd.Function):
         return own
 
 
-def shuffle(rows_N: Tensor, *, seed: int) -> tuple[Tensor, Tensor]:
+def shuffle(rows_N: Tensor, *, seed: int, even_alone: bool = False) -> tuple[Tensor, Tensor]:
     """Return a random share [N, ...] of all workers' rows, and the order [B] that `unshuffle` needs.
 
     Row i of worker r is row `order[r * N + i]` of the gathered batch. Equal seeds give equal orders on every worker.
+    One worker's rows stay in their order, unless `even_alone`: for batch norm that looks at parts of its batch.
     Source: "Shuffling BN" of He et al. 2020, arXiv:1911.05722, section 3.3.
     """
     workers, this = world_size(), rank()
-    if workers == 1:
+    if workers == 1 and not even_alone:
         return rows_N, torch.arange(len(rows_N))
     # facebookresearch/moco draws from rank 0's running generator and broadcasts. An order drawn from a counter is the
     # same everywhere without a message, and the same again when a stopped run continues.
@@ -78,8 +79,6 @@ def shuffle(rows_N: Tensor, *, seed: int) -> tuple[Tensor, Tensor]:
 def unshuffle(rows_N: Tensor, order_B: Tensor) -> Tensor:
     """Return this worker's own rows, in its own order, after `shuffle` spread them; without gradient."""
     workers, this = world_size(), rank()
-    if workers == 1:
-        return rows_N
     return gather(rows_N)[order_B.argsort().chunk(workers)[this].to(rows_N.device)]
 
 

@@ -27,8 +27,8 @@ def projection(feature_dim: int, dim: int, *, kind: Projection) -> nn.Sequential
     return nn.Sequential(nn.Linear(feature_dim, feature_dim), nn.ReLU(inplace=True), nn.Linear(feature_dim, dim))
 
 
-LastNorm = Literal["none", "affine", "plain"]
-"""Batch norm behind the last layer: none, with scale and shift, or without them."""
+LastNorm = Literal["none", "affine", "scale", "plain"]
+"""Batch norm behind the last layer: none, with scale and shift, with a scale alone (SimCLR), or without them."""
 
 
 def mlp(sizes: Sequence[int], *, hidden_bias: bool, last_bias: bool, last_norm: LastNorm = "none") -> nn.Sequential:
@@ -41,7 +41,10 @@ def mlp(sizes: Sequence[int], *, hidden_bias: bool, last_bias: bool, last_norm: 
         layers += [nn.Linear(into, out, bias=hidden_bias), nn.BatchNorm1d(out), nn.ReLU(inplace=True)]
     layers.append(nn.Linear(sizes[-2], sizes[-1], bias=last_bias))
     if last_norm != "none":
-        layers.append(nn.BatchNorm1d(sizes[-1], affine=last_norm == "affine"))
+        norm = nn.BatchNorm1d(sizes[-1], affine=last_norm != "plain")
+        if last_norm == "scale":
+            norm.bias.requires_grad_(False)  # it starts as 0 and stays so
+        layers.append(norm)
     return nn.Sequential(*layers)
 
 

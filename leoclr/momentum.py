@@ -36,13 +36,18 @@ class SlowEncoder(nn.Module):
     Source: He et al. 2020, arXiv:1911.05722, eq. (2) and section 3.3 ("Shuffling BN").
     """
 
-    def __init__(self, backbone: nn.Module, head: nn.Module, *, momentum: float, shuffle_bn: bool) -> None:
-        """Copy `backbone` and `head` as they are; `momentum` is 0..1 per step, 1 never moves."""
+    def __init__(
+        self, backbone: nn.Module, head: nn.Module, *, momentum: float, shuffle_bn: bool, bn_splits: int = 1
+    ) -> None:
+        """Copy `backbone` and `head` as they are; `momentum` is 0..1 per step, 1 never moves.
+
+        With `bn_splits` above 1 their batch norm looks at so many parts of a batch, and one worker shuffles too.
+        """
         super().__init__()
         self.backbone = copy.deepcopy(backbone).requires_grad_(False)
         self.head = copy.deepcopy(head).requires_grad_(False)
         self._momentum = momentum
-        self._shuffle_bn = shuffle_bn
+        self._shuffle_bn, self._bn_splits = shuffle_bn, bn_splits
         self._step = 0
 
     def update(self, backbone: nn.Module, head: nn.Module, *, step: int, momentum: float | None = None) -> None:
@@ -63,5 +68,6 @@ class SlowEncoder(nn.Module):
         """
         if not self._shuffle_bn:
             return embed(self.backbone, self.head, images_NCHW)
-        shuffled_NCHW, order_B = distributed.shuffle(images_NCHW, seed=self._step * _VIEWS + view)
+        seed, parts = self._step * _VIEWS + view, self._bn_splits > 1
+        shuffled_NCHW, order_B = distributed.shuffle(images_NCHW, seed=seed, even_alone=parts)
         return distributed.unshuffle(embed(self.backbone, self.head, shuffled_NCHW), order_B)

@@ -26,6 +26,7 @@ class PretrainSettings:
     backbone: Literal["resnet18", "resnet34", "resnet50"] = "resnet50"
     width: int = 64  # channels of the first block; 64 is the published network
     stem: Literal["imagenet", "cifar", "stride2"] = "imagenet"  # "cifar": 3x3, no pooling; "stride2": 3x3 with stride 2
+    zero_init_residual: bool = False  # each residual block starts as its shortcut: batch norm's last scale is 0
     sync_bn: bool = False  # batch norm sees the images of all workers; MoCo shuffles them instead
     optimizer: Optimizer = "sgd"
     lr: float = 0.03  # for the whole batch: scale it with `batch`

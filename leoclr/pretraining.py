@@ -74,7 +74,7 @@ class Pretraining:
     def start_epoch(self, epoch: int, step: int) -> None:
         self._epoch, self._step = epoch, step
         if step == 0:
-            self.method.start_epoch(_Survey(epoch, self._seed, self))
+            self.method.start_epoch(_Survey(epoch, self._seed, self._views, self))
         plan = epoch_plan(
             len(self._members),
             batch=self._settings.batch,
@@ -171,6 +171,7 @@ class Pretraining:
 class _Survey:
     epoch: int
     seed: int
+    views: tuple[View, ...]
     work: Pretraining
 
     def features(self, view: View) -> Tensor:

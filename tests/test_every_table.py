@@ -29,5 +29,8 @@ def test_a_pipeline_without_a_table_gets_one_with_all_its_numbers(name: str) -> 
     table = table_spec.default(pipeline)
     seeds = {arm.labels.get("seed") for arm in pipeline.arms}
     assert len(table.rows) == len(pipeline.arms) // len(seeds)
-    kinds = {stage: each.kind for arm in pipeline.arms for stage, each in arm.stages.items()}
-    assert len(table.columns) == sum(len(jobs.module(kind).METRICS) for kind in kinds.values())
+    stages = {name: each for arm in pipeline.arms for name, each in arm.stages.items()}
+    assert {(column.stage, column.metric) for column in table.columns} == {
+        (name, metric.name) for name, each in stages.items() for metric in jobs.metrics(each.kind, each.params)
+    }
+    assert len(table.columns) == sum(len(jobs.metrics(each.kind, each.params)) for each in stages.values())

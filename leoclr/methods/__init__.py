@@ -9,9 +9,20 @@ if TYPE_CHECKING:
     from leoclr.methods.contract import MethodModule
 
 METHODS: dict[str, str] = {
+    "barlow_twins": "leoclr.methods.barlow_twins",
+    "byol": "leoclr.methods.byol",
+    "clsa": "leoclr.methods.clsa",
+    "dino": "leoclr.methods.dino",
     "leoclr": "leoclr.methods.leoclr",
+    "leoclr_end_to_end": "leoclr.methods.leoclr_end_to_end",
     "moco_v2": "leoclr.methods.moco_v2",
     "random": "leoclr.methods.random",
+    "simclr": "leoclr.methods.simclr",
+    "simsiam": "leoclr.methods.simsiam",
+    "spcl": "leoclr.methods.spcl",
+    "supervised": "leoclr.methods.supervised",
+    "swav": "leoclr.methods.swav",
+    "vicreg": "leoclr.methods.vicreg",
 }
 
 

@@ -44,7 +44,7 @@ class Step:
     """What one forward pass gives: a scalar to minimize, keys to remember, numbers to watch."""
 
     loss: Tensor  # scalar, with gradient
-    keys: tuple[Tensor, ...] = ()  # each [N, D], detached, unit rows, of this worker: `update` gathers them
+    keys: tuple[Tensor, ...] = ()  # detached rows of this worker, of unit length for a queue: `update` gathers them
     watch: tuple[tuple[str, Tensor], ...] = ()  # (name, detached scalar) such as ("positive_similarity", ...)
 
 
@@ -79,6 +79,11 @@ class Survey(Protocol):
         """The pre-training's seed."""
         ...
 
+    @property
+    def views(self) -> tuple[View, ...]:
+        """The views that training makes of each image."""
+        ...
+
     def features(self, view: View) -> Tensor:
         """Return the backbone's features [M, F] of all M training images, each seen once in `view`; no gradient."""
         ...
@@ -90,6 +95,7 @@ class Group(TypedDict, total=False):
     params: list[nn.Parameter]
     lr_scale: float  # their rate, as a share of the pre-training's
     fixed_rate: bool  # the schedule does not move their rate
+    momentum: float  # of the optimizer; 0: none
     weight_decay: float
     plain: bool  # neither decay nor layer-wise adaptation, whatever the optimizer
 
@@ -115,7 +121,7 @@ class Method(nn.Module):
         return indices_N
 
     def before_step(self, at: At) -> None:
-        """Move what follows the trained encoder slowly."""
+        """Get ready for the step at `at`: move what follows the trained encoder slowly, say."""
 
     def after_backward(self, at: At) -> None:
         """Change gradients before the optimizer reads them."""

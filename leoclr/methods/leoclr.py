@@ -54,11 +54,15 @@ class Config(moco_v2.Config):
 
 def views(config: Config, size: int) -> tuple[View, ...]:
     """Return the original, then the two random crops."""
-    cropped = config.view(size)
-    original = replace(cropped, crop_scale=None) if config.original == "whole" else cropped
-    if not config.augment_original:
-        original = replace(original, jitter_p=0.0, gray_p=0.0, blur_p=0.0, flip_p=0.0)
-    return (original, cropped, cropped)
+    return with_original(config.view(size), original=config.original, augment=config.augment_original)
+
+
+def with_original(cropped: View, *, original: Original, augment: bool) -> tuple[View, ...]:
+    """Return the original as `original` and `augment` make it from `cropped`, then `cropped` twice."""
+    first = replace(cropped, crop_scale=None) if original == "whole" else cropped
+    if not augment:
+        first = replace(first, jitter_p=0.0, gray_p=0.0, blur_p=0.0, flip_p=0.0)
+    return (first, cropped, cropped)
 
 
 class Method(moco_v2.Method):

@@ -45,6 +45,19 @@ def test_stages_are_the_forward_pass_taken_apart() -> None:
     assert shared == {id(parameter) for parameter in backbone.parameters()}
 
 
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_blocks_start_as_their_shortcuts_as_torchvisions_do(name: str) -> None:
+    torch.manual_seed(0)
+    plain = build(name, width=4)
+    torch.manual_seed(0)
+    ours = build(name, width=4, zero_init_residual=True)
+    theirs = getattr(resnet, name)(weights=None, zero_init_residual=True)
+    zeros = {key for key, tensor in theirs.state_dict().items() if key.endswith(".weight") and not tensor.any()}
+    assert len(zeros) == sum(BACKBONES[name][1])
+    for key, tensor in ours.state_dict().items():
+        assert torch.equal(tensor, torch.zeros_like(tensor) if key in zeros else plain.state_dict()[key])
+
+
 def test_convolutions_start_as_hes() -> None:
     torch.manual_seed(0)
     backbone = build("resnet18")

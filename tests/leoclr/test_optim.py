@@ -55,7 +55,8 @@ def test_cosine_equals_mocos_formula_in_epochs() -> None:
 
 
 def test_cosine_between_shares_is_swavs_schedule() -> None:
-    # main_swav.py: linspace(start_warmup, base_lr), then final_lr + 0.5 * (base_lr - final_lr) * (1 + cos(pi t / T))
+    # main_swav.py, but for its linspace, which reaches base_lr one step before the cosine starts there again:
+    # start_warmup + (base_lr - start_warmup) * t / 10, then final_lr + 0.5 * (base_lr - final_lr) * (1 + cos(pi t / T))
     base_lr, start_warmup, final_lr = 4.8, 0.3, 0.0048
     values = [cosine(4.8, t, total=100, warmup=10, start=0.3 / 4.8, end=0.001) for t in range(100)]
     rising = [start_warmup + (base_lr - start_warmup) * t / 10 for t in range(10)]

@@ -21,6 +21,7 @@ from leoclr.evaluate.knn import KnnSettings
 from leoclr.methods.contract import At, Batch, Group, Indices, Method, Step, Survey
 from leoclr.pretrain_settings import PretrainSettings
 from leoclr.pretraining import Pretraining, facts
+from tests import small_methods
 
 CPU = torch.device("cpu")
 SMALL = PretrainSettings(
@@ -68,7 +69,8 @@ def pretraining_of(method: str, data: DataSet, settings: PretrainSettings = SMAL
     torch.manual_seed(4)
     torch.set_num_threads(1)
     module = methods.module(method)
-    config = module.Config() if method == "random" else module.Config(queue_size=32, dim=8)
+    queue = {"queue_size": 32, "dim": 8}
+    config = module.Config(**(queue if method in ("leoclr", "moco_v2") else small_methods.SMALL[method]))
     made = module.Method(config, lambda: backbones.build("resnet18", width=2, stem="stride2"), facts(data))
     return Pretraining(made, data, settings, module.views(config, 16), seed=4, device=CPU)
 
@@ -99,7 +101,8 @@ def saved(state: dict[str, Any]) -> dict[str, Any]:
     return loaded
 
 
-@pytest.mark.parametrize(("method", "stop"), [("leoclr", 1), ("leoclr", 4), ("moco_v2", 6)])  # 4: between two epochs
+# 4: between two epochs; byol: a momentum that moves
+@pytest.mark.parametrize(("method", "stop"), [("leoclr", 1), ("leoclr", 4), ("moco_v2", 6), ("byol", 3)])
 def test_a_continued_run_is_the_undisturbed_one(method: str, stop: int, data: DataSet) -> None:
     whole, first, second = (pretraining_of(method, data) for _ in range(3))
     expected = train(whole)

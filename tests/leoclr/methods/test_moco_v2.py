@@ -1,4 +1,5 @@
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -89,6 +90,23 @@ def test_gradient_reaches_the_trained_encoder_only() -> None:
     assert not any(key_ND.requires_grad for key_ND in done.keys)
 
 
+def test_parts_of_a_batch_have_their_own_norm_and_a_shuffle_crosses_them() -> None:
+    """The demo's single GPU: query and key of an image are normalized in the company of other images."""
+    generator = torch.Generator().manual_seed(0)
+    images_NCHW = torch.randn(8, 3, 16, 16, generator=generator, dtype=torch.float64)
+    keys = []
+    for shuffle_bn in (False, True):
+        torch.manual_seed(0)
+        method = Method(replace(CONFIG, bn_splits=2, shuffle_bn=shuffle_bn), Tiny, FACTS).double()
+        method.before_step(At(3, total=9, epoch=0, epochs=1))
+        keys.append(method(Batch((images_NCHW, images_NCHW))).keys[0])
+    parts = nn.Sequential(method.slow.backbone, method.slow.head)
+    assert not torch.allclose(*keys)
+    order_N = torch.randperm(8, generator=torch.Generator().manual_seed(3 * 2))
+    shuffled_ND = functional.normalize(parts(images_NCHW[order_N]), dim=1)
+    torch.testing.assert_close(keys[1][order_N], shuffled_ND)
+
+
 def test_watch_tells_collapse() -> None:
     same_ND = functional.normalize(torch.ones(4, 6), dim=1)
     assert {name: value.item() for name, value in moco_v2.watch(same_ND, (same_ND, -same_ND))} == {
@@ -110,6 +128,7 @@ def test_views_are_two_crops_with_aug_plus() -> None:
         ("momentum", 1.1),
         ("queue_size", 0),
         ("dim", 0),
+        ("bn_splits", 0),
         ("head", "mpl"),
         ("crop_scale", (0.5, 0.2)),
         ("crop_scale", (0.5, 1.2)),

@@ -1,0 +1,72 @@
+"""A checkpoint file becomes a `Trunk`. Nothing in the file is executed: a pickle that asks for more is refused."""
+
+from __future__ import annotations
+
+import argparse
+import pickle  # for the name of an error; nothing is unpickled here
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from torch.serialization import safe_globals
+
+from leoclr.backbones import Stem
+from leoclr.formats.layouts import FormatError, Trunk, fitted, recognize
+
+# What torch.load raises for bytes that are no checkpoint, or a damaged one.
+_UNREADABLE = (
+    pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, LookupError, TypeError, AttributeError,
+)  # fmt: skip
+
+
+def read(path: Path) -> Trunk:
+    """Return the trunk in a checkpoint of one of `layouts.LAYOUTS`, written by torch.save or as safetensors.
+
+    Raises: FormatError when it cannot be read without executing code, or holds no ResNet of ours.
+    """
+    return _read_safetensors(path) if path.suffix == ".safetensors" else recognize(_load(path))
+
+
+def _read_safetensors(path: Path) -> Trunk:
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+        weights = load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise FormatError(f"it cannot be read as safetensors: {error}") from error
+    if "leoclr_format" not in header:
+        return recognize(weights)
+    try:
+        facts = {"backbone": header["backbone"], "width": int(header["width"]), "stem": cast(Stem, header["stem"])}
+        return Trunk(layout="leoclr", weights=fitted(weights, **facts), **facts)
+    except (KeyError, ValueError) as error:
+        raise error if isinstance(error, FormatError) else FormatError(f"its header is damaged: {error}") from error
+
+
+def _load(path: Path) -> Mapping[Any, Any]:
+    """Return what torch.save wrote: tensors, numbers, text and lists and dicts of them. Raises: FormatError."""
+    try:
+        # DINO and many training scripts save their command line beside the weights. A Namespace is a bag of values: to
+        # rebuild one runs no code of the file's choosing. No other class is allowed.
+        with safe_globals([argparse.Namespace]):
+            tree = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except _UNREADABLE as error:
+        raise _refusal(error) from error
+    if not isinstance(tree, Mapping):
+        raise FormatError(f"it holds a {type(tree).__name__}, not a state dict")
+    return tree
+
+
+def _refusal(error: Exception) -> FormatError:
+    """Return what to tell of a file that torch.load does not take."""
+    hint = "where you trust its author: torch.load(FILE, weights_only=False), then torch.save its state dict alone"
+    if asked := re.search(r"GLOBAL ([\w.]+)", str(error)):
+        return FormatError(f"it asks to run `{asked[1]}`, and weights need no code", hint=hint)
+    if isinstance(error, pickle.UnpicklingError) and "weights_only" in str(error):
+        return FormatError("it holds more than weights, which could run code", hint=hint)
+    return FormatError(f"it cannot be read: {str(error).partition(chr(10))[0] or type(error).__name__}")
