@@ -4,6 +4,9 @@ A stage is a `TorchTrainer`. With several workers it has a controller and a work
 it runs in Train's local mode inside a Ray task: same trainer, same loop, in a warm process that has torch imported
 already. A worker group starts a dozen processes before its first step, a warm process none, and most stages of a
 pipeline are small evaluations.
+
+A stage with a grid of settings is led by a task that holds nothing: its trials, and then the stage itself, are tasks of
+their own. Would it hold a CPU while it waits for them, two such stages could wait for ever on two CPUs.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jobs import grid
 from jobs.contract import Job, Resources
 from orchestration.errors import LeoclrOpsError
 
@@ -42,10 +46,11 @@ class Backend:
         import ray
 
         self._ray, self._own = ray, own
-        self._groups: set[Any] = set()  # handles of jobs that have a worker group
+        self._groups: set[Any] = set()  # handles of jobs that have placement groups: of workers, of trials
         total = ray.cluster_resources()
         self.cpus, self.gpus = float(total.get("CPU", 0)), float(total.get("GPU", 0))
         self._fit = ray.remote(max_retries=0)(fit)
+        self._search = ray.remote(max_retries=0, num_cpus=0)(search)
         # CUDA binds a process to the first GPU it sees, and keeps memory there: a stage on a GPU has its own process.
         self._fit_gpu = ray.remote(max_retries=0, max_calls=1, num_gpus=1)(fit)
 
@@ -69,14 +74,20 @@ class Backend:
         """Start `job` and return a handle for `ended`."""
         cpus, gpus = self.needs(job.resources)
         per_worker = gpus / job.resources.workers
+        if grid.points(job):
+            return self._lead(self._search, job, per_worker)
         if job.resources.workers > 1:  # its worker group holds the resources, the task that waits for it none
-            self._free_leaked()
-            handle = self._fit.options(num_cpus=0, name=job.stage).remote(job.model_dump(mode="json"), per_worker)
-            self._groups.add(handle)
-            return handle
+            return self._lead(self._fit, job, per_worker)
         task = self._fit_gpu if gpus else self._fit
         options = {"num_cpus": cpus, "name": job.stage} | ({"num_gpus": gpus} if gpus else {})
         return task.options(**options).remote(job.model_dump(mode="json"), per_worker)
+
+    def _lead(self, task: Any, job: Job, gpus_per_worker: float) -> Any:
+        """Start a task that holds nothing itself and waits for what does."""
+        self._free_leaked()
+        handle = task.options(num_cpus=0, name=job.stage).remote(job.model_dump(mode="json"), gpus_per_worker)
+        self._groups.add(handle)
+        return handle
 
     def _free_leaked(self) -> None:
         """Give back what the controller of a killed worker group still holds: without a dashboard, Ray does not."""
@@ -164,6 +175,20 @@ def fit(config: dict[str, Any], gpus_per_worker: float) -> None:
             failure_config=FailureConfig(max_failures=0, controller_failure_limit=2),
         ),
     ).fit()
+
+
+def search(config: dict[str, Any], gpus_per_worker: float) -> None:
+    """Run the trials of one stage, then the stage with what they chose, in a Ray task that holds nothing."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    job = grid.run(Job.model_validate(config), fit, gpus_per_worker)
+    task = grid.task(fit, job, gpus_per_worker)
+    try:
+        ray.get(task.remote(job.model_dump(mode="json"), gpus_per_worker))
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from None  # what happened in it, as if it had happened here
 
 
 def _from_task(error: Any) -> Ended:

@@ -1,4 +1,4 @@
-"""The command line: parse, call, print. Only this file imports typer; each command imports the heavy things it needs.
+"""The command line: parse, call, print. Each command imports the heavy things it needs; `cli_files` has those on files.
 
 Data goes to stdout, everything else to stderr. Exit codes are those of `errors`.
 """
@@ -14,9 +14,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from orchestration import errors
+from orchestration import cli_files, errors
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from orchestration.preflight import Note
     from orchestration.runner import Outcome
     from orchestration.spec import PipelineSpec
     from orchestration.table_spec import TableSpec
@@ -133,10 +136,11 @@ def submit(
     loaded = spec.load(pipeline, _overrides(sets, data))
     from orchestration import opening, runner  # torch and Ray take seconds: a mistake in the file is told before
     from orchestration.display import display
-    from orchestration.prepare import prepare
+    from orchestration.prepare import look_over, prepare
 
     home, store = opening.create()
     planned = prepare(loaded, home, store)
+    _warn(look_over(loaded, planned, home))
     with display(sys.stderr) as show:
         outcome = runner.submit(loaded, planned, store, home, show=show)
     _end(outcome, store, loaded)
@@ -146,11 +150,13 @@ def submit(
 def plan(pipeline: Pipeline, sets: Sets = None, data: Data = None) -> None:
     """Print what `submit` would do, and why; start nothing."""
     from orchestration import opening, spec, text
-    from orchestration.prepare import prepare
+    from orchestration.prepare import look_over, prepare
 
     loaded = spec.load(pipeline, _overrides(sets, data))
     home, store = opening.past()
-    typer.echo(text.of_plan(prepare(loaded, home, store), loaded.title, color=sys.stdout.isatty()))
+    planned = prepare(loaded, home, store)
+    _warn(look_over(loaded, planned, home))
+    typer.echo(text.of_plan(planned, loaded.title, color=sys.stdout.isatty()))
 
 
 @app.command()
@@ -247,6 +253,11 @@ def pipelines() -> None:
         typer.echo(f"{name:20} {spec.load(name).title}")
 
 
+app.command("import")(cli_files.import_)
+app.command("export")(cli_files.export)
+app.add_typer(cli_files.data, name="data")
+
+
 def _overrides(sets: list[str] | None, data: list[str] | None) -> list[str]:
     """Return `--set` and `--data` in one list; folders of the command line are relative to the current folder."""
     overrides = list(sets or [])
@@ -256,6 +267,12 @@ def _overrides(sets: list[str] | None, data: list[str] | None) -> list[str]:
             raise typer.BadParameter(f"{entry!r} is not NAME=DIR", param_hint="--data")
         overrides.append(f"data.{name}={json.dumps(str(Path(folder).expanduser().absolute()))}")
     return overrides
+
+
+def _warn(notes: Sequence[Note]) -> None:
+    """Print what an expert would say of a pipeline before it runs."""
+    for note in notes:
+        typer.echo(f"warning: {note.place}: {note.fact}\n   hint: {note.hint}", err=True)
 
 
 def _end(outcome: Outcome, store: Store, loaded: PipelineSpec) -> None:

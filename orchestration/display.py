@@ -1,4 +1,4 @@
-"""Show a submission while it runs: redrawn in place on a terminal, a line an event on a pipe and in CI."""
+"""Show a submission or a download while it runs: redrawn on a terminal, a line an event on a pipe and in CI."""
 
 from __future__ import annotations
 
@@ -67,3 +67,41 @@ def _live(stream: TextIO) -> Iterator[Callable[[Snapshot], None]]:
             live.update(Text("\n", no_wrap=True).join(Text.assemble(*line) for line in lines), refresh=True)
 
         yield show
+
+
+@contextmanager
+def transfer(stream: TextIO, name: str) -> Iterator[Callable[[int, int | None], None]]:
+    """Yield the function that shows how many bytes of a file are there, of how many; None where nobody knows."""
+    if is_live(stream):
+        with _live_transfer(stream, name) as show:
+            yield show
+    else:
+        yield PlainTransfer(stream, name)
+
+
+class PlainTransfer:
+    """Writes a line when a file begins, every EVENT_EVERY_S, and when it is whole."""
+
+    def __init__(self, stream: TextIO, name: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream, self._name, self._clock = stream, name, clock
+        self._told, self._before = -EVENT_EVERY_S, 0
+
+    def __call__(self, done: int, total: int | None) -> None:
+        """Write a line if it is time for one."""
+        now = self._clock()
+        if now - self._told >= EVENT_EVERY_S or done < self._before or (done == total and done != self._before):
+            of = f" of {total / 1e6:.1f}" if total else ""
+            print(f"{self._name}: {done / 1e6:.1f}{of} MB", file=self._stream, flush=True)
+            self._told = now
+        self._before = done
+
+
+@contextmanager
+def _live_transfer(stream: TextIO, name: str) -> Iterator[Callable[[int, int | None], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (TextColumn(name), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(file=stream, highlight=False)) as bar:
+        task = bar.add_task(name, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -3,6 +3,7 @@
     LeoclrOpsError          the user can mend it: place, fact, hint; no traceback          exit 1
       SpecError             a pipeline, sweep or table file says something impossible
       DataProblem           a data set is missing or broken
+      FileProblem           a checkpoint of another project cannot be read, or written
       StoreError            the tracking store or an artifact cannot be used
       NotFound              no run, pipeline or table is called that
       StageFailed           a stage ended badly; names the stage, its run and its log      exit 3
@@ -33,6 +34,10 @@ class SpecError(LeoclrOpsError):
 
 class DataProblem(LeoclrOpsError):
     """A data set is missing or broken."""
+
+
+class FileProblem(LeoclrOpsError):
+    """A checkpoint of another project cannot be read, or written."""
 
 
 class StoreError(LeoclrOpsError):

@@ -90,13 +90,15 @@ def default(pipeline: PipelineSpec) -> TableSpec:
         labels = {axis: label for axis, label in arm.labels.items() if axis != SEED}
         title = " ".join(labels.values()) or pipeline.name
         rows.setdefault(title, Row(title, labels))
-    kinds = {name: stage.kind for arm in pipeline.arms for name, stage in arm.stages.items()}
-    columns = [
-        Column(f"{name} {metric.name}", name, metric.name, metric.better, 1 if metric.unit == "%" else 3)
-        for name, kind in kinds.items()
-        for metric in jobs.module(kind).METRICS
-    ]
-    return TableSpec(pipeline.title, pipeline.name, tuple(rows.values()), tuple(columns), {}, "")
+    columns = {
+        (name, metric.name): Column(
+            f"{name} {metric.name}", name, metric.name, metric.better, 1 if metric.unit == "%" else 3
+        )
+        for arm in pipeline.arms
+        for name, stage in arm.stages.items()
+        for metric in jobs.metrics(stage.kind, stage.params)
+    }
+    return TableSpec(pipeline.title, pipeline.name, tuple(rows.values()), tuple(columns.values()), {}, "")
 
 
 def _table(tree: dict[str, Tree], place: Place) -> TableSpec:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from jobs.contract import Resources
+from orchestration.data_sets import Report
 from orchestration.doctor import Finding
 from orchestration.look import StageLook, SubmissionLook
 from orchestration.plan import Plan, PlannedStage, State
@@ -100,6 +101,16 @@ def _stage(stage: StageLook) -> tuple[str, ...]:
     percent = f"{stage.fraction:.0%}" if stage.state not in ("done", "reused") else ""
     epoch = f"epoch {stage.epoch}/{stage.epochs}" if percent and stage.epochs else ""
     return stage.state, stage.run_id[:8], stage.name, stage.arm, percent, epoch, duration(stage.seconds), stage.reason
+
+
+def of_report(report: Report, *, color: bool = False) -> str:
+    """Return what is in a data set, and a line for each finding of its check."""
+    counts = ", ".join(f"{split} {count:,}" for split, count in report.counts.items())
+    lines = [f"{report.name} in {report.root}" + (f": {report.classes} classes, {counts}" if counts else "")]
+    for finding in report.findings:
+        lines += _table([(finding.level, finding.text)], color, widths=(4,))
+        lines += [f"      -> {finding.hint}"] if finding.hint else []
+    return "\n".join(lines)
 
 
 def _count(number: float, noun: str) -> str:

@@ -6,13 +6,17 @@ import time
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from orchestration import cli, errors, look, opening
 from orchestration.cli import app
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "help.txt"
-COMMANDS = ("", "submit", "plan", "status", "logs", "cancel", "table", "ui", "doctor", "pipelines")
+COMMANDS = (
+    "", "submit", "plan", "status", "logs", "cancel", "table", "ui", "doctor", "pipelines", "import", "export", "data",
+    "data check", "data fetch",
+)  # fmt: skip
 HEAVY = {"torch", "ray", "mlflow", "pydantic", "rich", "numpy", "yaml", "psutil"}
 
 runner = CliRunner()
@@ -40,7 +44,16 @@ def test_the_help_is_as_it_was() -> None:
 
 
 def test_every_command_is_in_the_golden_help() -> None:
-    assert {info.callback.__name__ for info in app.registered_commands if info.callback} == set(COMMANDS) - {""}
+    listed = set(names(app))
+    for group in app.registered_groups:
+        assert group.name
+        assert group.typer_instance
+        listed |= {group.name, *(f"{group.name} {name}" for name in names(group.typer_instance))}
+    assert listed == set(COMMANDS) - {""}
+
+
+def names(group: typer.Typer) -> list[str]:
+    return [info.name or info.callback.__name__ for info in group.registered_commands if info.callback]
 
 
 def python(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -6,7 +6,7 @@ from typing import TextIO
 import pytest
 
 from orchestration import display as displays
-from orchestration.display import Plain, display
+from orchestration.display import Plain, PlainTransfer, display, transfer
 from orchestration.progress import Snapshot, StageView
 
 
@@ -64,3 +64,30 @@ def test_the_cursor_is_back_after_an_exception(monkeypatch: pytest.MonkeyPatch) 
     assert written.rindex("\x1b[?25h") > written.rindex("\x1b[?25l")
     assert "quickstart" in written
     assert "50%" in written
+
+
+def test_a_download_on_a_pipe_is_a_line_at_its_start_every_ten_seconds_and_at_its_end() -> None:
+    now, stream = [0.0], io.StringIO()
+    show = PlainTransfer(stream, "cifar10", clock=lambda: now[0])
+    for second in range(26):
+        now[0] = float(second)
+        show(second * 1_000_000, 25_000_000)
+    show(0, None)  # the next file, of a size that nobody tells
+    assert stream.getvalue().splitlines() == [
+        "cifar10: 0.0 of 25.0 MB",
+        "cifar10: 10.0 of 25.0 MB",
+        "cifar10: 20.0 of 25.0 MB",
+        "cifar10: 25.0 of 25.0 MB",
+        "cifar10: 0.0 MB",
+    ]
+
+
+def test_a_download_on_a_terminal_is_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("CI", raising=False)
+    stream = Terminal()
+    with transfer(stream, "cifar10") as show:
+        show(1_000_000, 4_000_000)
+        show(4_000_000, 4_000_000)
+    assert "cifar10" in stream.getvalue()
+    assert "4.0/4.0 MB" in stream.getvalue()

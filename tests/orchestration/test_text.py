@@ -1,10 +1,11 @@
 import dataclasses
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.contract import Resources
-from orchestration import text
+from orchestration import data_sets, text
 from orchestration.doctor import Finding
 from orchestration.look import StageLook, SubmissionLook
 from orchestration.plan import Plan, PlannedStage, State
@@ -111,3 +112,17 @@ def test_a_finding_says_what_to_do_below_it() -> None:
         "                      -> free some space",
         "ok    GPU:            none",
     ]
+
+
+def test_a_report_has_counts_findings_and_what_to_do() -> None:
+    findings = (data_sets.Finding("ok", "digest 1a2b"), data_sets.Finding("fail", "a file is missing", "fetch it"))
+    report = data_sets.Report("cifar10", Path("/data"), "1a2b", {"train": 50000, "test": 10000}, 10, findings)
+    assert text.of_report(report).splitlines() == [
+        "cifar10 in /data: 10 classes, train 50,000, test 10,000",
+        "ok    digest 1a2b",
+        "fail  a file is missing",
+        "      -> fetch it",
+    ]
+    assert "\x1b[31mfail" in text.of_report(report, color=True)
+    empty = data_sets.Report("cifar10", Path("/data"), None, {}, 0, findings[1:])
+    assert text.of_report(empty).splitlines()[0] == "cifar10 in /data"

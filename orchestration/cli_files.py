@@ -1,0 +1,86 @@
+"""The commands on files: checkpoints that come and go, and data sets. Like `cli`: parse, call, print."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+Format = Literal["torchvision", "timm", "detectron2", "safetensors"]  # formats.FORMATS: importing it loads torch
+
+data = typer.Typer(
+    help="Check or download a data set.", no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False
+)
+
+DataSet = Annotated[str, typer.Argument(metavar="NAME", help="A data set, as `dataset:` of a pipeline names it.")]
+Root = Annotated[Path | None, typer.Option(metavar="DIR", help="Its folder; data/NAME in the home by default.")]
+
+
+def import_(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A checkpoint written by torch.save, or safetensors.")],
+    as_method: Annotated[str, typer.Option("--as", metavar="METHOD", help="What trained it, such as moco_v2.")],
+    dataset: Annotated[str, typer.Option(help="What it was trained on; only recorded.")] = "",
+    epochs: Annotated[int | None, typer.Option(min=1, help="For how long; only recorded.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Images of a step; only recorded.")] = None,
+) -> None:
+    """Register a public checkpoint as a finished pre-training; print its stage.
+
+    Recognizes MoCo, CLSA, SimSiam, SwAV, DINO, Barlow Twins, VICReg, solo-learn, lightly, torchvision and timm.
+    """
+    from orchestration import importing, opening
+
+    home, store = opening.create()
+    published = importing.Published(dataset=dataset, epochs=epochs, batch=batch)
+    done = importing.register(file, as_method=as_method, published=published, home=home, store=store)
+    typer.echo(f"{done.summary}\n{'imported as' if done.is_new else 'already imported:'} run {done.run_id}", err=True)
+    typer.echo(done.stage.rstrip())
+
+
+def export(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A pre-training: its run id or its first characters.")],
+    form: Annotated[Format, typer.Option("--format", help="Who is to load it.")] = "safetensors",
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to; METHOD-RUN.SUFFIX by default.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite FILE.")] = False,
+) -> None:
+    """Write the backbone of a pre-training for another project; print the file's name."""
+    from orchestration import exporting, opening
+
+    _, store = opening.known()
+    done = exporting.export(store, run, form, out=out, force=force)
+    typer.echo(f"to load it: {done.load}", err=True)
+    typer.echo(str(done.path))
+
+
+@data.command()
+def check(
+    name: DataSet,
+    root: Root = None,
+    decode: Annotated[bool, typer.Option("--decode", help="Decode every image, not only some.")] = False,
+) -> None:
+    """Say what is missing or wrong in a data set, and print its digest."""
+    from orchestration import data_sets, text
+
+    report = data_sets.check(name, _folder(name, root), decode=decode)
+    typer.echo(text.of_report(report, color=sys.stdout.isatty()))
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+@data.command()
+def fetch(name: DataSet, root: Root = None) -> None:
+    """Download a data set, from where it stopped if it did; print the folder."""
+    from orchestration import data_sets
+    from orchestration.display import transfer
+
+    into = _folder(name, root)
+    with transfer(sys.stderr, name) as show:
+        data_sets.fetch(name, into, show=show)
+    typer.echo(str(into))
+
+
+def _folder(name: str, root: Path | None) -> Path:
+    from orchestration.storage import Home
+
+    return root.expanduser().absolute() if root else Home.default().data(name)
