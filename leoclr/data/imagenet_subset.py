@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from leoclr.data import imagenet, layout
+from leoclr.data import imagenet, label_lists, layout
 from leoclr.data.contract import DataError, DataSet, Split
 from leoclr.data.digest_cache import digest_tree
 from leoclr.data.files import SUFFIXES, Files
@@ -42,7 +42,8 @@ def digest(root: Path) -> str:
     """
     subset = _read(root)
     folders = [subset.base / split / name for split in ("train", "val") for name in subset.classes]
-    return digest_tree(subset.base, RULE, files=[subset.base / LIST], folders=folders)
+    rule = RULE + label_lists.signature(root)
+    return digest_tree(subset.base, rule, files=[subset.base / LIST], folders=folders)
 
 
 def load(root: Path) -> DataSet:

@@ -34,8 +34,8 @@ RECIPE: Mapping[str, Any] = {
     # the correlations of W workers by an all_reduce without gradient: what it follows is the loss's gradient over W, 16
     # in its README's run and 32 in the paper's. LARS takes a factor out, though not of vectors, and adds decay before.
     # Here the gradient is the loss's own on any number of workers; these two values make it the README's run, exactly.
-    "vector_lr_scale": 0.0048 / 0.2 / 16,
-    "weight_decay": 1e-6 * 16,
+    "vector_lr_scale": 0.0015,  # 0.0048 / 0.2 / 16
+    "weight_decay": 1.6e-5,  # 1e-6 * 16
     "rate_moves": "step",  # main.py, adjust_learning_rate
     "warmup_epochs": 10,  # the same, and the paper
     "final_lr": 0.001,  # the same: share at which the cosine ends

@@ -34,7 +34,7 @@ def test_every_pair_that_the_rule_allows_is_drawn_and_no_other() -> None:
 def test_clusters_are_drawn_evenly_and_images_evenly_in_them() -> None:
     first_N, partner_N = pairs()
     for drawn_N, odd, clusters in ((first_N, 0, 4), (partner_N, 0, 4), (first_N, 1, 2), (partner_N, 1, 2)):
-        chosen_N = drawn_N[EVERY % 2 == odd]
+        chosen_N = drawn_N[odd == EVERY % 2]
         counts = Counter(CLUSTERS_M[chosen_N].tolist())
         assert len(counts) == clusters
         for count in counts.values():  # 2000 draws: a deviation is below 23

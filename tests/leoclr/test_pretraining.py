@@ -101,8 +101,8 @@ def saved(state: dict[str, Any]) -> dict[str, Any]:
     return loaded
 
 
-# 4: between two epochs; byol: a momentum that moves
-@pytest.mark.parametrize(("method", "stop"), [("leoclr", 1), ("leoclr", 4), ("moco_v2", 6), ("byol", 3)])
+# 4: between two epochs; byol: a momentum that moves; spcl: chosen images
+@pytest.mark.parametrize(("method", "stop"), [("leoclr", 1), ("leoclr", 4), ("moco_v2", 6), ("byol", 3), ("spcl", 6)])
 def test_a_continued_run_is_the_undisturbed_one(method: str, stop: int, data: DataSet) -> None:
     whole, first, second = (pretraining_of(method, data) for _ in range(3))
     expected = train(whole)
@@ -229,6 +229,7 @@ class Probe(Method):
         return Step(self.slow(self.backbone(batch.views[0])).square().mean())
 
     def start_epoch(self, survey: Survey) -> None:
+        assert survey.views == (PLAIN,)
         self.surveys.append((survey.epoch, survey.seed, survey.features(PLAIN)))
 
     def choose(self, indices_N: Indices, at: At) -> Indices:

@@ -27,6 +27,9 @@ class Server(http.server.ThreadingHTTPServer):
         self.files, self.breaks, self.refuses, self.ranges = files, 0, 0, True
         self.asked: list[str | None] = []  # the Range header of each request
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        pass  # a client that is killed hangs up
+
     @property
     def address(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}"

@@ -7,15 +7,18 @@ test runs this file as a program, once per worker, on the gloo backend, for all 
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 from torch import distributed as dist
 
 from leoclr import distributed
+from leoclr.augment.views import View
 from leoclr.distributed_norm import convert_sync_batchnorm
 from leoclr.methods import module
 from leoclr.methods.contract import At, Batch
@@ -35,6 +38,7 @@ HOLDS = (
     "moco_v2",
     "simclr",
     "simsiam",
+    "spcl",
     "supervised",
     "swav",
     "vicreg",
@@ -44,6 +48,7 @@ OTHER: dict[str, dict[str, Any]] = {  # settings that have another path over the
     "clsa": {"bank": "own"},
     "leoclr_end_to_end": {"negatives": "keys", "encoders": "two"},
 }
+PARTS = {"spcl": 2}  # of a batch: first images, then their partners
 CASES = [(name, {}) for name in HOLDS] + list(OTHER.items())
 
 
@@ -51,16 +56,18 @@ def train(case: tuple[str, dict[str, Any]]) -> dict[str, Any]:
     """Take STEPS steps on this worker's share of the images; return the mean losses of all workers, and the state."""
     name, settings = case
     torch.manual_seed(0)
-    method = module(name).Method(module(name).Config(**{**SMALL[name], **settings}), Tiny, FACTS).double()
+    config = module(name).Config(**{**SMALL[name], **settings})
+    method = module(name).Method(config, Tiny, FACTS).double()
     wrapped = distributed.wrap(convert_sync_batchnorm(method), torch.device("cpu"))
     trained = [parameter for parameter in method.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(trained, lr=0.1, momentum=0.9)
+    method.start_epoch(Look(module(name).views(config, 16)))
     generator, losses = torch.Generator().manual_seed(1), []
     for step in range(STEPS):
         at = At(step, total=STEPS, epoch=0, epochs=1)
         shown = batch(name, images=IMAGES, size=16, generator=generator, dtype=torch.float64)
         method.before_step(at)
-        done = wrapped(share(shown))
+        done = wrapped(share(shown, parts=PARTS.get(name, 1)))
         optimizer.zero_grad()
         done.loss.backward()
         method.after_backward(at)
@@ -70,12 +77,24 @@ def train(case: tuple[str, dict[str, Any]]) -> dict[str, Any]:
     return {"losses": losses, "state": method.state_dict()}
 
 
-def share(shown: Batch) -> Batch:
-    count = IMAGES // distributed.world_size()
-    mine = slice(distributed.rank() * count, (distributed.rank() + 1) * count)
+def share(shown: Batch, *, parts: int) -> Batch:
+    """Return this worker's share of each of the `parts` of a batch."""
+    mine = torch.arange(IMAGES).view(parts, distributed.world_size(), -1)[:, distributed.rank()].flatten()
     assert shown.images_N is not None
     assert shown.classes_N is not None
     return Batch(tuple(view[mine] for view in shown.views), shown.images_N[mine], shown.classes_N[mine])
+
+
+@dataclass(frozen=True)
+class Look:
+    """A survey that gives each worker other features, as if its device summed in another order: worker 0's count."""
+
+    views: tuple[View, ...]
+    epoch: int = 0
+    seed: int = 5
+
+    def features(self, view: View) -> Tensor:
+        return torch.randn(FACTS.images, 6, generator=torch.Generator().manual_seed(distributed.rank()))
 
 
 @pytest.fixture(scope="module")
