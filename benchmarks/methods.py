@@ -3,8 +3,8 @@
     python -m benchmarks.methods [--home DIR] [--device cpu|cuda] [--epochs N] [--width N] [--only table|cost]
 
 First runs the pipeline `methods` in a fresh home and prints its table, and which methods do not beat the control. Then
-times the steps of each method and MoCo-v2 in turn, on the same images and backbone: the median ratio of neighbors, least
-and most, beside what theory has. Writes build/methods.json.
+times the steps of each method and MoCo-v2 in turn, on the same images and backbone: the median ratio of neighbors, the
+least and the greatest, beside what theory has. Writes build/methods.json.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.step_cost import REFERENCE, Cost, Subject, costs, theory
+from benchmarks.step_cost import Cost, Subject, costs, theory
 from orchestration import spec
 from orchestration.spec import PipelineSpec
 
 COMMAND = str(Path(sys.executable).with_name("leoclr-ops"))
 PIPELINE = "methods"
-CONTROL = "random"
+CONTROL, REFERENCE = "random", "moco_v2"  # labels of the pipeline's arms
 COLUMNS = ("linear top-1", "kNN top-1")  # in which a method has to beat the control
 ROUNDS = 7  # pairs of timings, an odd number: the median is one of them
 
@@ -96,7 +96,11 @@ def _learned(home: Path, changes: Sequence[str]) -> dict[str, object]:
     markdown, table = (_run("table", PIPELINE, "--format", form, home=home) for form in ("md", "csv"))
     lines = behind(table)
     print(f"\n{markdown}")
-    print("\nEvery method beats the control." if not lines else "\n".join(["\nNot every method beats the control:", *lines]))
+    print(
+        "\nEvery method beats the control."
+        if not lines
+        else "\n".join(["\nNot every method beats the control:", *lines])
+    )
     return {"table": markdown, "cells": table, "behind": lines}
 
 
@@ -117,7 +121,9 @@ def _verdict(row: Mapping[str, str], control: Mapping[str, str], column: str) ->
 
 def _cost(pipeline: PipelineSpec, device: torch.device) -> dict[str, dict[str, float]]:
     """Time, print a table, and return its numbers."""
-    print("\n| step, times MoCo-v2's | theory | operations | without loading | with loading |\n|---|---:|---:|---:|---:|")
+    print(
+        "\n| step, times MoCo-v2's | theory | operations | without loading | with loading |\n|---|---:|---:|---:|---:|"
+    )
     figures = {}
     for label, expected, cost in _measured(pipeline, device):
         plain, loaded = (_spread(ratios) for ratios in (cost.steps, cost.loaded))

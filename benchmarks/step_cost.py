@@ -5,11 +5,11 @@ N images of one step, C channels, H x W pixels.
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -17,18 +17,17 @@ from torch.utils.flop_counter import FlopCounterMode
 from jobs.pretrain import PretrainParams
 from leoclr import backbones, data, methods, optim, pretraining
 from leoclr.augment.loader import ViewLoader, epoch_plan
-from leoclr.data import contract as data_contract
-from leoclr.methods.contract import At, Batch, Step
+from leoclr.augment.views import View
+from leoclr.data.contract import DataSet
+from leoclr.methods.contract import At, Batch
 from leoclr.pretraining import Pretraining
 
-REFERENCE = "moco_v2"
 STEPS = 8  # of one timing
 FORWARD, BACKWARD = 1, 2  # a backward pass makes two products for each of the forward pass: for inputs and for weights
 ALL, NONE, FIRST, REST = slice(None), slice(0), slice(1), slice(1, None)
 
 
-@dataclass(frozen=True, slots=True)
-class Passes:
+class Passes(NamedTuple):
     """Which views of an image a step encodes, in the order of the method's `views`."""
 
     trained: slice  # forward and backward
@@ -85,15 +84,82 @@ def costs(subject: Subject, reference: Subject, *, rounds: int) -> Cost:
 
 
 class Subject:
-    """A method, its images and its optimizer, ready to take steps as `Pretraining` takes them."""
+    """A method, its images and its optimizer, ready to take steps of its last epoch."""
 
     def __init__(self, params: PretrainParams, device: torch.device) -> None:
-        """Make what jobs.pretrain makes of these params, and STEPS batches besides."""
-        self._device = device
+        """Make what a pre-training with these params starts from, and the batches of STEPS steps."""
         torch.manual_seed(params.seed)
-        found = data.module(params.dataset).load(_no_folder())
+        found = data.module(params.dataset).load(Path())  # one that comes inside a package: there is no folder
         module = methods.module(params.method)
         views = module.views(params.settings, params.image_size)
         made = module.Method(params.settings, lambda: _backbone(params), pretraining.facts(found))
+        self.method = made
         self._work = Pretraining(made, found, params, views, seed=params.seed, device=device)
-        ...
+        self._work.start_epoch(0, 0)  # a method may look at all images once
+        self._optimizer = optim.sgd(
+            made.groups(), lr=params.lr, momentum=params.sgd_momentum, weight_decay=params.weight_decay
+        )
+        self._epoch, self._device = params.epochs - 1, device
+        self._first = self._work.steps(self._epoch) - STEPS
+        self._steps = list(self._prepared(params, found, views))
+
+    def operations(self) -> int:
+        """Return the operations of one step that torch counts: those of convolutions and matrix products."""
+        with FlopCounterMode(display=False) as counter:
+            self._step(*self._steps[0])
+        return counter.get_total_flops()
+
+    def steps(self) -> float:
+        """Return the seconds that STEPS steps take when their views are there already."""
+        return self._timed(lambda: [self._step(at, batch) for at, batch in self._steps])
+
+    def loaded_steps(self) -> float:
+        """Return the seconds that STEPS steps of the pre-training itself take, which makes the views of each."""
+        self._work.start_epoch(self._epoch, self._first)
+        return self._timed(lambda: [self._work.train_step() for _ in range(STEPS)])
+
+    def _prepared(self, params: PretrainParams, found: DataSet, views: tuple[View, ...]) -> Iterator[tuple[At, Batch]]:
+        """Yield what `Pretraining` gives its method in the last steps of the last epoch."""
+        split, method, a_pass = found.splits["train"], self.method, self._work.steps(self._epoch)
+        drawn = epoch_plan(len(split), batch=params.batch, seed=params.seed, epoch=self._epoch)[self._first :]
+        before = self._epoch * a_pass + self._first
+        positions = [At(before + i, params.epochs * a_pass, self._epoch, params.epochs) for i in range(STEPS)]
+        chosen = [method.choose(indices_N, at) for indices_N, at in zip(drawn, positions, strict=True)]
+        loader = ViewLoader(split.images, views, mean=found.mean, std=found.std, seed=params.seed, device=self._device)
+        for at, indices_N, made in zip(positions, chosen, loader.batches(self._epoch, chosen), strict=True):
+            shown = tuple(view_NCHW.contiguous(memory_format=torch.channels_last) for view_NCHW in made)
+            classes_N = torch.from_numpy(split.labels[indices_N]).to(self._device) if method.READS_CLASSES else None
+            yield at, Batch(shown, torch.from_numpy(indices_N).to(self._device), classes_N)
+
+    def _step(self, at: At, batch: Batch) -> None:
+        """Take one step in the order of leoclr.methods.contract."""
+        method = self.method
+        method.before_step(at)
+        step = method(batch)
+        self._optimizer.zero_grad(set_to_none=True)
+        step.loss.backward()
+        method.after_backward(at)
+        self._optimizer.step()
+        method.update(step)
+
+    def _timed(self, act: Callable[[], object]) -> float:
+        self._wait()
+        started = time.perf_counter()
+        act()
+        self._wait()
+        return time.perf_counter() - started
+
+    def _wait(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+
+
+def _backbone(params: PretrainParams) -> backbones.Backbone:
+    return backbones.build(
+        params.backbone, width=params.width, stem=params.stem, zero_init_residual=params.zero_init_residual
+    )
+
+
+def _ratios(own: Callable[[], float], other: Callable[[], float], rounds: int) -> tuple[float, ...]:
+    own(), other()
+    return tuple(own() / other() for _ in range(rounds))

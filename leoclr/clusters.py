@@ -99,4 +99,4 @@ def _nearest(rows_NP: Tensor, centers_KP: Tensor) -> Tensor:
 
 
 def _parts(rows_MP: Tensor, centers_KP: Tensor) -> tuple[Tensor, ...]:
-    return rows_MP.split(max(1, _CELLS // len(centers_KP)))
+    return torch.split(rows_MP, max(1, _CELLS // len(centers_KP)))

@@ -127,7 +127,8 @@ def _affine(images_NCHW: Tensor, matrix_N6: Tensor) -> Tensor:
     place_NP = torch.where(inside_NHW, row_NHW * width + column_NHW, 0).flatten(1)
     place_NCP = place_NP[:, None].expand(-1, images_NCHW.shape[1], -1)
     read_NCHW = images_NCHW.flatten(2).gather(2, place_NCP).view_as(images_NCHW)
-    return torch.where(inside_NHW[:, None], read_NCHW, 0)
+    moved_NCHW: Tensor = torch.where(inside_NHW[:, None], read_NCHW, 0)
+    return moved_NCHW
 
 
 def _solarize(levels_NCHW: Tensor, amount_N111: Tensor) -> Tensor:

@@ -85,5 +85,5 @@ def _boxes(objects: Sequence[Mapping[str, Any]], labels: Mapping[int, int]) -> B
         labels=np.array([labels[one["category_id"]] for one in objects], np.int64),
         difficult=np.zeros(len(objects), np.bool_),
         crowd=np.array([bool(one["iscrowd"]) for one in objects], np.bool_),
-        area=np.array([one["area"] for one in objects], np.float32),
+        area=np.array([one["area"] for one in objects], np.float64),
     )

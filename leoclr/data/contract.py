@@ -61,7 +61,7 @@ class Boxes:
     labels: NDArray[np.int64]  # [objects], 1-based: 0 is background, as torchvision's detectors count
     difficult: NDArray[np.bool_]  # [objects], left out of the score as VOC does
     crowd: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, np.bool_))  # [objects] of COCO; empty: none is
-    area: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))  # pixels of the mask; empty: box
+    area: NDArray[np.float64] = field(default_factory=lambda: np.empty(0, np.float64))  # pixels of the mask; empty: box
 
 
 @dataclass(frozen=True, slots=True)

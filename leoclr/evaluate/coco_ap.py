@@ -69,7 +69,7 @@ class _Pair:
         found_D4, objects_G4 = _sides(found.boxes[mine]), _sides(scene.boxes[wanted])
         crowd_G = scene.crowd[wanted] if len(scene.crowd) else np.zeros(len(objects_G4), bool)
         sizes_D, boxes_G = found_D4[:, 2] * found_D4[:, 3], objects_G4[:, 2] * objects_G4[:, 3]
-        areas_G = scene.area[wanted].astype(np.float64) if len(scene.area) else boxes_G
+        areas_G = scene.area[wanted] if len(scene.area) else boxes_G
         return cls(
             found.scores[mine].astype(np.float64), sizes_D, _overlaps(found_D4, objects_G4, crowd_G), areas_G, crowd_G
         )

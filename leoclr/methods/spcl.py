@@ -128,7 +128,7 @@ class Method(contract.Method):
         self.register_buffer("clusters_M", torch.randint(config.prototypes, (facts.images,)))
         self.register_buffer("seed", torch.zeros((), dtype=torch.int64))
         self._members: Members | None = None
-        self.register_load_state_dict_post_hook(_forget_members)
+        self.register_load_state_dict_post_hook(_forget_members)  # type: ignore[no-untyped-call]  # torch's
 
     def start_epoch(self, survey: Survey) -> None:
         """Give each image a cluster, and draw the classifier of clusters anew: the old names mean nothing now.
