@@ -63,8 +63,8 @@ def examine(spec: PipelineSpec, sizes: Mapping[str, int]) -> list[Note]:
     for arm in spec.arms:
         for stage in arm.stages.values():
             case = _Case(stage, arm, sizes.get(stage.params.dataset))
-            if is_imported(stage.params):
-                continue
+            if is_imported(stage.params) or (stage.kind == "pretrain" and case.params.epochs == 0):
+                continue  # nothing is trained here
             for rule in _RULES.get(stage.kind, ()):
                 notes.update(dict.fromkeys(rule(case)))
     return list(notes)
@@ -147,7 +147,7 @@ def _norms(case: _Case) -> Iterator[Note]:
 
 def _small_images(case: _Case) -> Iterator[Note]:
     params = case.params
-    if params.image_size > SMALL_IMAGE or not params.epochs:
+    if params.image_size > SMALL_IMAGE:
         return
     from leoclr import methods
 

@@ -29,8 +29,8 @@ def test_a_gap_above_both_spreads_is_enough() -> None:
         }
     )
     assert behind(table) == [
-        "below, linear top-1: -1.0 from the control, spread 1.0",
         "noisy, kNN top-1: +3.0 from the control, spread 3.5",
+        "below, linear top-1: -1.0 from the control, spread 1.0",
     ]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.step_cost import PASSES, STEPS, Subject, costs, theory
+from benchmarks.step_cost import PASSES, STEPS, Subject, theory
 from leoclr import methods
 from orchestration import spec
 
@@ -58,14 +58,14 @@ def moco(params: dict[str, Any]) -> Subject:
     return Subject(small(params["moco_v2"]), CPU)
 
 
-@pytest.mark.parametrize("method", [name for name in PASSES if name not in ("moco_v2", "swav", "dino", "clsa")])
+@pytest.mark.parametrize("method", ["leoclr", "leoclr_end_to_end", "simclr", "byol", "spcl", "supervised"])
 def test_theory_is_what_torch_counts(params: dict[str, Any], moco: Subject, method: str) -> None:
     counted = Subject(small(params[method]), CPU).operations() / moco.operations()
     # Heads are not in the theory, nor that a stem needs no gradient for its images
     assert counted == pytest.approx(theory(params[method]) / theory(params["moco_v2"]), rel=0.12)
 
 
-def test_both_timings_train_the_method(params: dict[str, Any], moco: Subject) -> None:
+def test_both_timings_train_the_method(params: dict[str, Any]) -> None:
     subject = Subject(small(params["leoclr"]), CPU)
     seen = []
     for timed in (subject.steps, subject.loaded_steps):
@@ -75,5 +75,3 @@ def test_both_timings_train_the_method(params: dict[str, Any], moco: Subject) ->
         assert not torch.equal(before["head.0.weight"], moved["head.0.weight"])
         seen.append(int(moved["backbone.bn1.num_batches_tracked"] - before["backbone.bn1.num_batches_tracked"]))
     assert seen == [STEPS, STEPS]
-    cost = costs(subject, moco, rounds=3)
-    assert (len(cost.steps), len(cost.loaded)) == (3, 3)

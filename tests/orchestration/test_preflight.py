@@ -117,6 +117,10 @@ def test_a_changed_batch_without_its_rate_is_warned_of(tmp_path: Path) -> None:
     assert notes(tmp_path, {}, linear=linear) == []
 
 
+def test_a_control_is_not_judged(tmp_path: Path) -> None:
+    assert notes(tmp_path, {"method": "random", "settings": {}, "batch": 99999, "sync_bn": True}) == []
+
+
 def test_what_imported_weights_were_trained_with_is_not_judged_but_their_evaluation_is(tmp_path: Path) -> None:
     pretrain = {"method": "imported", "settings": {"as_method": "simclr", "sha256": "0" * 64}}
     loaded = load(tmp_path, pretrain, linear={"dataset": "mnist5k", "protocol": "moco"})

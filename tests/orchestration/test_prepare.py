@@ -9,9 +9,9 @@ import pytest
 from leoclr import data as datasets
 from leoclr.data.contract import DataError
 from orchestration import spec
-from orchestration.errors import DataProblem
+from orchestration.errors import DataProblem, SpecError
 from orchestration.plan import State
-from orchestration.prepare import digests, prepare
+from orchestration.prepare import digests, look_over, prepare
 from orchestration.spec import PipelineSpec
 from orchestration.storage import Home
 from orchestration.tracking import Store
@@ -78,3 +78,32 @@ def test_a_missing_data_set_is_the_users_to_mend(
         prepare(pipeline, Home(tmp_path), None)
     assert caught.value.place == "data set digits"
     assert told in caught.value.hint
+
+
+CONTRAST = """
+stages:
+  pretrain:
+    params: {dataset: mnist5k, method: moco_v2, backbone: resnet18, width: 4, image_size: 28, sync_bn: %s,
+             settings: {queue_size: 4001, blur_p: 0.0, shuffle_bn: %s}}
+"""
+
+
+def looked_over(folder: Path, *, sync_bn: str, shuffle_bn: str) -> list[str]:
+    path = folder / "contrast.yaml"
+    path.write_text(CONTRAST % (sync_bn, shuffle_bn))
+    loaded = spec.load(str(path))
+    home = Home(folder / "a" / "home")
+    return [note.fact for note in look_over(loaded, prepare(loaded, home, None), home)]
+
+
+def test_a_pipeline_is_looked_over_with_the_real_size_of_its_data(tmp_path: Path) -> None:
+    (fact,) = looked_over(tmp_path, sync_bn="false", shuffle_bn="true")
+    assert fact == "the queue holds 4001 keys, but mnist5k has 4000 images: each is its own negative"
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_contradiction_is_refused_at_its_place(tmp_path: Path) -> None:
+    with pytest.raises(SpecError) as caught:
+        looked_over(tmp_path, sync_bn="true", shuffle_bn="true")
+    assert caught.value.place.endswith("contrast.yaml: stages.pretrain.params.sync_bn")
+    assert len(looked_over(tmp_path, sync_bn="true", shuffle_bn="false")) == 1
