@@ -3,6 +3,7 @@
 # make fast         the fast tests alone
 # make test-slow    the longer proofs
 # make measure      the figures of the README, by benchmarks/quickstart.py
+# make measure-methods   that every method learns, and what its steps cost, by benchmarks/methods.py
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' && echo $$p && break; done)
 BIN := .venv/bin
@@ -12,7 +13,7 @@ INSTALLED := .venv/.installed
 export RAY_USAGE_STATS_ENABLED = 0
 export MLFLOW_DISABLE_TELEMETRY = true
 
-.PHONY: install quickstart test lint types contracts fast e2e test-slow measure clean
+.PHONY: install quickstart test lint types contracts fast e2e test-slow measure measure-methods clean
 
 install: $(INSTALLED)
 
@@ -49,6 +50,9 @@ test-slow: install
 
 measure: install
 	$(BIN)/python -m benchmarks.quickstart
+
+measure-methods: install
+	$(BIN)/python -m benchmarks.methods
 
 clean:
 	rm -rf .venv .leoclr-ops .mypy_cache .ruff_cache .pytest_cache

@@ -25,8 +25,9 @@ from pathlib import Path
 import torch
 
 from benchmarks.step_cost import Cost, Subject, costs, theory
+from jobs.pretrain import PretrainParams
 from orchestration import spec
-from orchestration.spec import PipelineSpec
+from orchestration.spec import Arm, PipelineSpec
 
 COMMAND = str(Path(sys.executable).with_name("leoclr-ops"))
 PIPELINE = "methods"
@@ -134,11 +135,17 @@ def _cost(pipeline: PipelineSpec, device: torch.device) -> dict[str, dict[str, f
 
 def _measured(pipeline: PipelineSpec, device: torch.device) -> Iterator[tuple[str, float, Cost]]:
     """Yield label, theory and cost of each method that trains."""
-    params = {arm.labels["method"]: arm.stages["pretrain"].params for arm in pipeline.arms}
+    params = {arm.labels["method"]: _params(arm) for arm in pipeline.arms}
     reference = Subject(params[REFERENCE], device)
     for label, own in params.items():
         if label not in (CONTROL, REFERENCE):
             yield label, theory(own) / theory(params[REFERENCE]), costs(Subject(own, device), reference, rounds=ROUNDS)
+
+
+def _params(arm: Arm) -> PretrainParams:
+    found = arm.stages["pretrain"].params
+    assert isinstance(found, PretrainParams)
+    return found
 
 
 def _spread(ratios: Sequence[float]) -> str:
@@ -146,9 +153,10 @@ def _spread(ratios: Sequence[float]) -> str:
 
 
 def _numbers(cost: Cost) -> dict[str, float]:
-    kinds = {"steps": cost.steps, "loaded": cost.loaded}
-    what = {"median": statistics.median, "min": min, "max": max}
-    return {f"{kind}_{name}": of(ratios) for kind, ratios in kinds.items() for name, of in what.items()}
+    found: dict[str, float] = {}
+    for kind, ratios in (("steps", cost.steps), ("loaded", cost.loaded)):
+        found |= {f"{kind}_median": statistics.median(ratios), f"{kind}_min": min(ratios), f"{kind}_max": max(ratios)}
+    return found
 
 
 def _processor() -> str:

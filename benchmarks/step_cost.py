@@ -6,7 +6,7 @@ N images of one step, C channels, H x W pixels.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -96,9 +96,9 @@ class Subject:
         self.method = made
         self._work = Pretraining(made, found, params, views, seed=params.seed, device=device)
         self._work.start_epoch(0, 0)  # a method may look at all images once
-        self._optimizer = optim.sgd(
-            made.groups(), lr=params.lr, momentum=params.sgd_momentum, weight_decay=params.weight_decay
-        )
+        groups = [dict(group) for group in made.groups()]
+        decay = params.weight_decay
+        self._optimizer = optim.sgd(groups, lr=params.lr, momentum=params.sgd_momentum, weight_decay=decay)
         self._epoch, self._device = params.epochs - 1, device
         self._first = self._work.steps(self._epoch) - STEPS
         self._steps = list(self._prepared(params, found, views))
@@ -107,16 +107,16 @@ class Subject:
         """Return the operations of one step that torch counts: those of convolutions and matrix products."""
         with FlopCounterMode(display=False) as counter:
             self._step(*self._steps[0])
-        return counter.get_total_flops()
+        return int(counter.get_total_flops())
 
     def steps(self) -> float:
         """Return the seconds that STEPS steps take when their views are there already."""
-        return self._timed(lambda: [self._step(at, batch) for at, batch in self._steps])
+        return self._timed(self._step, self._steps)
 
     def loaded_steps(self) -> float:
         """Return the seconds that STEPS steps of the pre-training itself take, which makes the views of each."""
         self._work.start_epoch(self._epoch, self._first)
-        return self._timed(lambda: [self._work.train_step() for _ in range(STEPS)])
+        return self._timed(self._work.train_step, [()] * STEPS)
 
     def _prepared(self, params: PretrainParams, found: DataSet, views: tuple[View, ...]) -> Iterator[tuple[At, Batch]]:
         """Yield what `Pretraining` gives its method in the last steps of the last epoch."""
@@ -142,10 +142,11 @@ class Subject:
         self._optimizer.step()
         method.update(step)
 
-    def _timed(self, act: Callable[[], object]) -> float:
+    def _timed(self, act: Callable[..., object], calls: Sequence[tuple[object, ...]]) -> float:
         self._wait()
         started = time.perf_counter()
-        act()
+        for arguments in calls:
+            act(*arguments)
         self._wait()
         return time.perf_counter() - started
 

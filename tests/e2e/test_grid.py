@@ -109,9 +109,9 @@ def test_a_killed_search_repeats_no_trial_and_ends_like_an_undisturbed_one(tmp_p
     calm, struck = tmp_path / "calm", tmp_path / "struck"
     for folder in (calm, struck):
         folder.mkdir()
-    expected = Project(calm, steps=100)
+    expected = Project(calm, steps=60)
     expected.submit()
-    project = Project(struck, steps=100)
+    project = Project(struck, steps=60)
     process = project.start()
     deadline = time.monotonic() + 300
     while len(project.ended_trials()) < 1:
