@@ -11,7 +11,7 @@ from jobs.contract import Job
 from leoclr import checkpoint
 from leoclr import data as datasets
 from leoclr.backbones import Backbone
-from leoclr.data.contract import Corrupt, DataSet
+from leoclr.data.contract import UNLABELED, Corrupt, DataError, DataSet
 
 P = TypeVar("P")
 
@@ -29,11 +29,22 @@ def data(job: Job) -> DataSet:
 
     Those are named in the log, by `leoclr.data.without_corrupt`.
 
-    Raises: DataError when it is missing or wrong, or has more damaged images than the params allow.
+    Raises: DataError when it is missing or wrong, has more damaged images than the params allow, or is of another use:
+        boxes for a detection, classes for the other evaluations.
     """
     found = datasets.module(str(job.params["dataset"])).load(Path(job.data_root))
+    _require_answers(job.kind, found)
     corrupt = Corrupt(**job.params.get("corrupt", {}))
     return found if corrupt.policy == "fail" else datasets.without_corrupt(found, limit=corrupt.limit)[0]
+
+
+def _require_answers(kind: str, data: DataSet) -> None:
+    """Raise DataError when the images to learn from lack what an evaluation of `kind` asks for."""
+    train = data.splits["train"]
+    if kind == "detection" and not len(train.scenes):
+        raise DataError(f"{data.name}: its images have classes, and no boxes to detect", hint="such as voc0712 or coco")
+    if kind not in ("detection", "pretrain") and not (train.labels != UNLABELED).any():
+        raise DataError(f"{data.name}: none of its training images has a class", hint=f"{kind} learns classes")
 
 
 def backbone(job: Job) -> Backbone:

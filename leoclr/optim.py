@@ -25,7 +25,11 @@ def sgd(
         return optimizer
     # Made again from its groups, which are complete: only now the devices are known, and an iterator is used up.
     groups = [{**group, "fused": True} for group in optimizer.param_groups]
-    return torch.optim.SGD(groups, lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov, fused=True)
+    fused = torch.optim.SGD(groups, lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov, fused=True)
+    for group in fused.param_groups:
+        if group["momentum"]:  # the fused kernel fails where a parameter had no gradient at first and others had
+            fused.state.update({each: {"momentum_buffer": torch.zeros_like(each)} for each in group["params"]})
+    return fused
 
 
 def set_lr(optimizer: Optimizer, lr: float, *, fixed: float | None = None) -> None:

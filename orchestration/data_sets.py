@@ -60,9 +60,9 @@ def check(name: str, root: Path, *, decode: bool = False) -> Report:
     try:
         digest = module.digest(root)
         data = module.load(root)
-    except DataError as error:
-        hint = "; or ".join([error.hint, *([_advice(name)] if name in ARCHIVES else [])])
-        return Report(name, root, digest, {}, 0, (Finding("fail", str(error), hint),))
+    except (DataError, OSError) as error:  # OSError: such as a folder that may not be entered
+        hints = [getattr(error, "hint", ""), _advice(name) if name in ARCHIVES else ""]
+        return Report(name, root, digest, {}, 0, (Finding("fail", str(error), "; or ".join(filter(None, hints))),))
     findings = (
         Finding("ok", f"digest {digest}"),
         *_counted(name, data),
@@ -81,14 +81,18 @@ def fetch(name: str, root: Path, show: Show, *, mirror: str | None = None) -> tu
     by archive. `mirror` is the address of a server to ask in place of the publishers', under the same paths.
 
     Raises: NotFound when no data set is called that; DataProblem when it is not there and no program may download it,
-        a download fails, or an archive is not the published one; StoreError when another process is fetching it.
+        a download fails, an archive is not the published one, or `root` cannot be written; StoreError when another process
+        is fetching it.
     """
     archives = ARCHIVES.get(_known(name))
     if archives is None:
         return _by_hand(name, root)
-    store = root / ".fetch"
-    with locked(store / "lock"):
-        return tuple(archive.name for archive in archives if _bring(archive, root, show, mirror=mirror))
+    try:
+        with locked(root / ".fetch" / "lock"):
+            return tuple(archive.name for archive in archives if _bring(archive, root, show, mirror=mirror))
+    except OSError as error:  # a folder that cannot be made, or is read-only
+        fact = f"{error.filename or root}: {error.strerror}"
+        raise DataProblem(fact, place=f"data set {name}", hint="name another folder: --root DIR") from error
 
 
 def _by_hand(name: str, root: Path) -> tuple[str, ...]:

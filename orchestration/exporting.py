@@ -40,7 +40,6 @@ def export(store: Store, reference: str, form: Format, *, out: Path | None = Non
     from leoclr import formats  # here: building a network loads torch's compiler, 3 s
 
     run = _pretraining(store, reference)
-    trunk = formats.read(store.fetch(run.run_id, BACKBONE))
     suffix, load = formats.FORMATS[form]
     path = out or Path(_default_name(run, form, suffix))
     if path.suffix != suffix:
@@ -48,6 +47,7 @@ def export(store: Store, reference: str, form: Format, *, out: Path | None = Non
     if path.exists() and not force:
         raise FileProblem("there is a file already", place=str(path), hint="--force overwrites it, --out names another")
     try:
+        trunk = formats.read(store.fetch(run.run_id, BACKBONE))
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as draft:  # whole, or not at all
             formats.write(Path(draft, path.name), trunk, form)
             Path(draft, path.name).replace(path)

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from jobs import imported
 from jobs.contract import NO_DATA
 from leoclr import RESULTS_VERSION
 from leoclr import data as datasets
-from leoclr.data.contract import DataError, DataSet
+from leoclr.data.contract import DataError
 from orchestration import plan, preflight
+from orchestration.archives import ARCHIVES
 from orchestration.errors import DataProblem, NotFound
 from orchestration.plan import Plan, PlannedStage, State
 from orchestration.preflight import Note
 from orchestration.spec import PipelineSpec
 from orchestration.storage import Home
 from orchestration.tracking import Store
+
+T = TypeVar("T")
 
 
 def prepare(spec: PipelineSpec, home: Home, store: Store | None) -> Plan:
@@ -35,10 +40,10 @@ def prepare(spec: PipelineSpec, home: Home, store: Store | None) -> Plan:
 def look_over(spec: PipelineSpec, made: Plan, home: Home) -> list[Note]:
     """Return what an expert would warn of before `made`, the plan of `spec`, runs.
 
-    Raises: SpecError for what cannot work or contradicts itself.
+    Raises: SpecError for what cannot work or contradicts itself; DataProblem when a data set to train on is broken.
     """
     names = {stage.spec.params.dataset for stage in made.stages if _trains_here(stage)}
-    sizes = {name: _images(datasets.module(name).load(_root(name, spec, home))) for name in names}
+    sizes = {name: _images(name, spec, home) for name in names}
     notes = preflight.examine(spec, sizes) + preflight.disk(made, shutil.disk_usage(_existing(home.path)).free)
     preflight.refuse(notes, spec.source)
     return notes
@@ -49,8 +54,12 @@ def _trains_here(stage: PlannedStage) -> bool:
     return stage.kind == "pretrain" and stage.state is State.TODO and not preflight.is_imported(params)
 
 
-def _images(data: DataSet) -> int:
-    """Return how many images a pre-training on `data` draws from."""
+def _images(name: str, spec: PipelineSpec, home: Home) -> int:
+    """Return how many images a pre-training on data set `name` draws from. Raises: DataProblem when it is broken."""
+    try:
+        data = _ask(datasets.module(name).load, _root(name, spec, home))
+    except DataError as error:  # its digest was told, but it does not hold together
+        raise _problem({name: error}) from error
     return len(data.splits.get("unlabeled", data.splits["train"]))
 
 
@@ -73,18 +82,37 @@ def _require_imports(made: Plan) -> None:
 def digests(spec: PipelineSpec, home: Home) -> dict[str, str]:
     """Return the digest of each data set that `spec` uses, by name.
 
-    Raises: DataProblem when one is missing or broken.
+    Raises: DataProblem that names every one that is missing or broken.
     """
     names = sorted({stage.params.dataset for arm in spec.arms for stage in arm.stages.values()} - {NO_DATA})
-    return {name: _digest(name, spec, home) for name in names}
+    found, problems = {NO_DATA: ""}, dict[str, DataError]()
+    for name in names:
+        try:
+            found[name] = _ask(datasets.module(name).digest, _root(name, spec, home))
+        except DataError as error:
+            problems[name] = error
+    if problems:
+        raise _problem(problems) from next(iter(problems.values()))
+    return found
 
 
-def _digest(name: str, spec: PipelineSpec, home: Home) -> str:
+def _ask(how: Callable[[Path], T], root: Path) -> T:
+    """Return what `how` says of `root`. Raises: DataError, also for what the system refuses, such as a locked folder."""
     try:
-        return datasets.module(name).digest(_root(name, spec, home))
-    except DataError as error:
-        hint = error.hint or f"say where it is: --data {name}=FOLDER"
-        raise DataProblem(str(error), place=f"data set {name}", hint=hint) from error
+        return how(root)
+    except OSError as error:
+        raise DataError(f"{error.filename or root}: {error.strerror}") from error
+
+
+def _problem(problems: Mapping[str, DataError]) -> DataProblem:
+    fetched = ", ".join(f"leoclr-ops data fetch {name}" for name in problems if name in ARCHIVES)
+    names = ", ".join(f"--data {name}=DIR" for name in problems)
+    hint = f"say where it lies: {names}" + (f"; or download it: {fetched}" if fetched else "")
+    (first, error), *others = problems.items()
+    if not others:
+        return DataProblem(str(error), place=f"data set {first}", hint="; ".join(filter(None, [error.hint, hint])))
+    facts = [f"{name}: {each}" for name, each in problems.items()]
+    return DataProblem("\n  ".join([f"{len(problems)} data sets cannot be read:", *facts]), hint=hint)
 
 
 def _root(name: str, spec: PipelineSpec, home: Home) -> Path:

@@ -24,7 +24,7 @@ VALID_SIZE = 1650  # BYOL, arXiv:2006.07733, table 10: 6,494 train, 1,650 valid
 RULE = "cars 1: the lists' own splits"
 _HINT = (
     "expected devkit/cars_train_annos.mat, devkit/cars_meta.mat, cars_test_annos_withlabels.mat, cars_train/*.jpg and "
-    "cars_test/*.jpg; the authors' site is gone, copies go by the name Stanford Cars"
+    "cars_test/*.jpg, as Stanford Cars was published"
 )
 _IMAGES = {"train": "cars_train", "test": "cars_test"}
 

@@ -90,19 +90,19 @@ class ImageBatches:
 
 
 class RowBatches:
-    """Batches of rows that were computed once, such as the features of a frozen backbone."""
+    """Batches of `chosen` ones of rows that were computed once, such as the features of a frozen backbone."""
 
-    def __init__(self, rows_MF: Tensor, labels_M: Tensor, *, batch: int, seed: int) -> None:
-        self._rows_MF, self._labels_M, self._seed = rows_MF, labels_M, seed
-        self.batch = global_batch(batch, len(rows_MF))
-        self.steps = len(rows_MF) // self.batch
+    def __init__(self, rows_MF: Tensor, labels_M: Tensor, *, chosen: Indices, batch: int, seed: int) -> None:
+        self._rows_MF, self._labels_M, self._chosen, self._seed = rows_MF, labels_M, chosen, seed
+        self.batch = global_batch(batch, len(chosen))
+        self.steps = len(chosen) // self.batch
         self._left: list[Indices] = []
 
     def start(self, epoch: int, step: int) -> None:
-        self._left = plan(len(self._rows_MF), self.batch, seed=self._seed, epoch=epoch)[step:]
+        self._left = plan(len(self._chosen), self.batch, seed=self._seed, epoch=epoch)[step:]
 
     def take(self) -> tuple[Tensor, Tensor]:
-        indices = torch.from_numpy(self._left.pop(0)).to(self._rows_MF.device)
+        indices = torch.from_numpy(self._chosen[self._left.pop(0)]).to(self._rows_MF.device)
         return self._rows_MF[indices], self._labels_M[indices]
 
 

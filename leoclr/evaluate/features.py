@@ -31,16 +31,21 @@ def extract(
     """Return what `model` gives for each image of `split`, or of those `chosen`: [N, F] on `device`, without gradient.
 
     Rows are in the order of the images, or of `chosen`. The model runs in evaluation mode and is handed back in the
-    modes that it came in.
+    modes that it came in. Raises: ValueError without images.
     """
     images = data.splits[split].images
     indices = np.arange(len(images), dtype=np.int64) if chosen is None else chosen
-    rows: list[Tensor] = []
+    rows_NF: Tensor | None = None  # filled batch by batch: to join parts would hold ImageNet's 10 GB twice
     with evaluating(model), torch.no_grad():
         for start in range(0, len(indices), BATCH):
             batch = indices[start : start + BATCH]
-            rows.append(model(evaluation_views(images, batch, view, mean=data.mean, std=data.std, device=device)))
-    return torch.cat(rows)
+            part_BF = model(evaluation_views(images, batch, view, mean=data.mean, std=data.std, device=device))
+            if rows_NF is None:
+                rows_NF = part_BF.new_empty((len(indices), *part_BF.shape[1:]))
+            rows_NF[start : start + len(batch)] = part_BF
+    if rows_NF is None:
+        raise ValueError(f"{data.name}: no image of {split} to extract features of")
+    return rows_NF
 
 
 def labels(data: DataSet, split: str, device: torch.device) -> Tensor:

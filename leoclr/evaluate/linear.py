@@ -13,7 +13,7 @@ from leoclr import distributed, optim
 from leoclr.augment.views import View
 from leoclr.backbones import Backbone
 from leoclr.data.contract import DataSet
-from leoclr.evaluate.batches import Batches, ImageBatches, Indices, RowBatches, labeled
+from leoclr.evaluate.batches import Batches, ImageBatches, Indices, RowBatches, global_batch, labeled
 from leoclr.evaluate.classifiers import Classifiers, best_loss
 from leoclr.evaluate.frozen import Frozen, accuracies, choice
 from leoclr.evaluate.linear_protocols import LinearSettings
@@ -59,8 +59,8 @@ class LinearProbe:
         self._begin(settings.lrs, self._kept)
 
     def steps(self, epoch: int) -> int:
-        refits = epoch >= self._settings.epochs
-        return len(self._labeled if refits else self._kept) // self._batches.batch
+        images = len(self._labeled if epoch >= self._settings.epochs else self._kept)
+        return images // global_batch(self._settings.batch, images)
 
     def start_epoch(self, epoch: int, step: int) -> None:
         if epoch >= self._settings.epochs:
@@ -155,13 +155,14 @@ class LinearProbe:
         settings = self._settings
         self._shift_F, self._scale_F = (torch.tensor(value, device=self._device) for value in (0.0, 1.0))
         if self._rows_MF is not None:
-            among = torch.from_numpy(self._labeled.searchsorted(images)).to(self._device)
-            rows_MF = self._rows_MF[among]
-            if settings.standardize:
+            among = self._labeled.searchsorted(images)
+            if settings.standardize:  # of all images without a copy: ImageNet's features are 10 GB
+                everyone = len(images) == len(self._labeled)
+                rows_MF = self._rows_MF if everyone else self._rows_MF[torch.from_numpy(among).to(self._device)]
                 self._scale_F, self._shift_F = torch.std_mean(rows_MF, dim=0, correction=0)
             if settings.augment == "none":
-                labels_M = self._frozen.labels("train", images)
-                return RowBatches(rows_MF, labels_M, batch=settings.batch, seed=self._seed)
+                labels_M = self._frozen.labels("train", self._labeled)
+                return RowBatches(self._rows_MF, labels_M, chosen=among, batch=settings.batch, seed=self._seed)
         view = View(
             size=settings.view.size,
             crop_scale=settings.crop_scale,

@@ -52,7 +52,7 @@ def fit(rows_MF: Tensor, labels_M: Tensor, *, l2: float, start: Solution, iterat
     The bias is not penalized, so features may be centered for the solver's sake: the optimum is the same classifier.
     Source: scikit-learn's LogisticRegression(C=1 / l2), whose objective it is.
     """
-    mean_F = rows_MF.double().mean(dim=0)
+    mean_F = torch.stack([rows.double().sum(dim=0) for rows in rows_MF.split(CHUNK)]).sum(dim=0) / len(rows_MF)
     weight_FC = start.weight_FC.clone().requires_grad_()
     shifted_C = (start.bias_C + mean_F @ start.weight_FC).requires_grad_()
     # scikit-learn stops at a gradient of 1e-4 (tol); a hundredth of it costs little with a strong Wolfe line search
@@ -149,5 +149,7 @@ class LogisticProbe:
         return accuracies(scores_NC, self._frozen.labels("test")) | self._chosen
 
     def _rows(self, images: Indices) -> Tensor:
-        """Return the features of training images, of those that are labeled."""
+        """Return the features of training images, of those that are labeled; of all of them without a copy."""
+        if len(images) == len(self._labeled):
+            return self._rows_MF
         return self._rows_MF[torch.from_numpy(self._labeled.searchsorted(images)).to(self._device)]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -134,18 +134,21 @@ class Method(contract.Method):
     def update(self, step: Step) -> None:
         """Push the large views' embeddings of all workers, from the epoch on from which the queue is filled."""
         if self._at.epoch >= self.config.queue_from:
-            for queue, key_ND in zip(self.queues, step.keys, strict=False):  # there may be no queues
-                queue.push(distributed.gather(key_ND))
+            for view, key_ND in enumerate(step.keys[: len(self.queues)]):  # there may be no queues
+                self._queue(view).push(distributed.gather(key_ND))
 
     @torch.no_grad()
     def _assign(self, view: int, scores_NP: Tensor) -> Tensor:
         """Return the assignment [N, P] of a large view, balanced over all workers' images and the queue, once full."""
         rows_MP = scores_NP
         if len(self.queues) and self._is_full(len(scores_NP)):
-            stored_KD = self.queues[view].keys_KD.tensor_split(distributed.world_size())[distributed.rank()]
+            stored_KD = self._queue(view).keys_KD.tensor_split(distributed.world_size())[distributed.rank()]
             rows_MP = torch.cat([stored_KD @ self.prototypes.weight.T, scores_NP])
         assigned_MP = sinkhorn(rows_MP, epsilon=self.config.epsilon, iterations=self.config.iterations)
         return assigned_MP[-len(scores_NP) :]
+
+    def _queue(self, view: int) -> Queue:
+        return cast(Queue, self.queues[view])
 
     def _is_full(self, images: int) -> bool:
         """Return whether the queue holds nothing but pushed embeddings; known without asking the device."""

@@ -38,6 +38,17 @@ def test_sgd_is_the_textbook_rule_fused(nesterov: bool) -> None:
     torch.testing.assert_close(list(model.parameters()), list(other.parameters()), rtol=1e-11, atol=1e-13)
 
 
+def test_a_parameter_may_rest_at_the_start() -> None:
+    moved, resting = (nn.Parameter(torch.ones(2, dtype=torch.float64)) for _ in range(2))
+    optimizer = sgd([moved, resting], lr=0.1, momentum=0.9, weight_decay=0.0)
+    for step in range(3):
+        moved.grad = torch.ones_like(moved)
+        resting.grad = torch.ones_like(resting) if step else None
+        optimizer.step()
+    torch.testing.assert_close(moved.data, torch.full_like(moved, 1 - 0.1 * (1 + 1.9 + 2.71)))
+    torch.testing.assert_close(resting.data, torch.full_like(resting, 1 - 0.1 * (1 + 1.9)))
+
+
 def test_sgd_keeps_what_groups_say() -> None:
     model = network()
     groups = [{"params": model[0].parameters(), "lr": 0.5}, {"params": model[3].parameters(), "lr_scale": 10.0}]

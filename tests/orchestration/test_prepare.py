@@ -31,7 +31,7 @@ def pipeline(tmp_path: Path) -> PipelineSpec:
 
 def test_digests_are_of_the_data_sets_in_use(pipeline: PipelineSpec, tmp_path: Path) -> None:
     found = digests(pipeline, Home(tmp_path / "home"))
-    assert found == {name: datasets.module(name).digest(tmp_path) for name in ("mnist5k", "digits")}
+    assert found == {"": "", **{name: datasets.module(name).digest(tmp_path) for name in ("mnist5k", "digits")}}
     assert not (tmp_path / "home").exists()
 
 
@@ -66,7 +66,7 @@ def test_a_data_set_lies_where_the_file_says_else_at_home(tmp_path: Path, monkey
     assert asked == [tmp_path / "elsewhere", tmp_path / "home" / "data" / "mnist5k"]
 
 
-@pytest.mark.parametrize(("given", "told"), [("", "--data digits=FOLDER"), ("unpack it", "unpack it")])
+@pytest.mark.parametrize(("given", "told"), [("", "--data digits=DIR"), ("unpack it", "unpack it")])
 def test_a_missing_data_set_is_the_users_to_mend(
     given: str, told: str, pipeline: PipelineSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,3 +107,17 @@ def test_a_contradiction_is_refused_at_its_place(tmp_path: Path) -> None:
         looked_over(tmp_path, sync_bn="true", shuffle_bn="true")
     assert caught.value.place.endswith("contrast.yaml: stages.pretrain.params.sync_bn")
     assert len(looked_over(tmp_path, sync_bn="true", shuffle_bn="false")) == 1
+
+
+def test_all_missing_data_sets_are_named_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "p.yaml"
+    path.write_text(
+        "stages: {pretrain: {params: {dataset: cifar10, method: leoclr}}, "
+        "linear: {needs: [pretrain], params: {dataset: pets, protocol: moco}}}"
+    )
+    with pytest.raises(DataProblem) as caught:
+        digests(spec.load(str(path)), Home(tmp_path / "home"))
+    assert caught.value.fact.startswith("2 data sets cannot be read:\n  cifar10: ")
+    assert "\n  pets: " in caught.value.fact
+    assert "--data cifar10=DIR, --data pets=DIR" in caught.value.hint
+    assert "leoclr-ops data fetch cifar10" in caught.value.hint
