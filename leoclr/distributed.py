@@ -73,13 +73,13 @@ def shuffle(rows_N: Tensor, *, seed: int, even_alone: bool = False) -> tuple[Ten
     # facebookresearch/moco draws from rank 0's running generator and broadcasts. An order drawn from a counter is the
     # same everywhere without a message, and the same again when a stopped run continues.
     order_B = torch.randperm(len(rows_N) * workers, generator=torch.Generator().manual_seed(seed))
-    return gather(rows_N)[order_B.chunk(workers)[this].to(rows_N.device)], order_B
+    return gather(rows_N)[_sent(order_B.chunk(workers)[this], rows_N)], order_B
 
 
 def unshuffle(rows_N: Tensor, order_B: Tensor) -> Tensor:
     """Return this worker's own rows, in its own order, after `shuffle` spread them; without gradient."""
     workers, this = world_size(), rank()
-    return gather(rows_N)[order_B.argsort().chunk(workers)[this].to(rows_N.device)]
+    return gather(rows_N)[_sent(order_B.argsort().chunk(workers)[this], rows_N)]
 
 
 def wrap(module: nn.Module, device: torch.device) -> nn.Module:
@@ -106,6 +106,10 @@ def unwrap(module: nn.Module) -> nn.Module:
         inner: nn.Module = module.module
         return inner
     return module
+
+
+def _sent(order_N: Tensor, rows: Tensor) -> Tensor:
+    return order_N.to(rows.device, non_blocking=True)  # the host does not wait for what the device has yet to do
 
 
 def _is_up() -> bool:

@@ -151,9 +151,9 @@ class Pretraining:
     def _batch(self, views: tuple[Tensor, ...], images_N: Indices) -> Batch:
         classes_N = None
         if self.method.READS_CLASSES:
-            classes_N = torch.from_numpy(self._split.labels[images_N]).to(self._device)
+            classes_N = torch.from_numpy(self._split.labels[images_N]).to(self._device, non_blocking=True)
         shown = tuple(view.contiguous(memory_format=torch.channels_last) for view in views)
-        return Batch(shown, torch.from_numpy(images_N).to(self._device), classes_N)
+        return Batch(shown, torch.from_numpy(images_N).to(self._device, non_blocking=True), classes_N)
 
     def _monitor(self) -> Mapping[str, Number]:
         """Return the kNN accuracy (percent) on images held out of the bank, all from the training split."""

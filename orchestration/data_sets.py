@@ -81,8 +81,8 @@ def fetch(name: str, root: Path, show: Show, *, mirror: str | None = None) -> tu
     by archive. `mirror` is the address of a server to ask in place of the publishers', under the same paths.
 
     Raises: NotFound when no data set is called that; DataProblem when it is not there and no program may download it,
-        a download fails, an archive is not the published one, or `root` cannot be written; StoreError when another process
-        is fetching it.
+        a download fails, an archive is not the published one, or `root` cannot be written; StoreError when another
+        process is fetching it.
     """
     archives = ARCHIVES.get(_known(name))
     if archives is None:

@@ -97,7 +97,7 @@ def digests(spec: PipelineSpec, home: Home) -> dict[str, str]:
 
 
 def _ask(how: Callable[[Path], T], root: Path) -> T:
-    """Return what `how` says of `root`. Raises: DataError, also for what the system refuses, such as a locked folder."""
+    """Return what `how` says of `root`. Raises: DataError, also for what the system refuses, as a locked folder."""
     try:
         return how(root)
     except OSError as error:

@@ -2,7 +2,8 @@
 
 Images are float32 in 0..1. The arithmetic is torchvision's for float tensors (torchvision/transforms/v2/functional,
 _color.py and _misc.py), except that blur is a true Gaussian wide enough for any sigma that is drawn. Parameters are
-drawn and kept on the CPU, so that which images an operation touches is known without waiting for the device.
+drawn and kept on the CPU, so that which images an operation touches is known without waiting for the device, and sent
+with `non_blocking`: without it CUDA first finishes all that it was given, a whole training step.
 
 Axes: N images, C channels (3, or 1 for images whose three channels are equal), H rows, W columns, S side, U random
 numbers of an image, J the four jitter operations.
@@ -90,10 +91,11 @@ def apply_color(images_NCHW: Tensor, color: Color, *, radius: int) -> Tensor:
     if not torch.equal(color.factors_NJ, _NEUTRAL_J.expand_as(color.factors_NJ)):
         images_NCHW = jitter(images_NCHW, color.factors_NJ, color.order_NJ)
     if color.gray_N.any():
-        images_NCHW = torch.where(color.gray_N.to(device)[:, None, None, None], luma(images_NCHW), images_NCHW)
+        gray_N111 = color.gray_N.to(device, non_blocking=True)[:, None, None, None]
+        images_NCHW = torch.where(gray_N111, luma(images_NCHW), images_NCHW)
     if color.sigma_N.any():
         blurred_M = color.sigma_N.nonzero()[:, 0]
-        index_M = blurred_M.to(device)
+        index_M = blurred_M.to(device, non_blocking=True)
         blurred_MCHW = blur(images_NCHW[index_M], color.sigma_N[blurred_M], radius=radius)
         images_NCHW = images_NCHW.index_copy(0, index_M, blurred_MCHW)
     if color.threshold_N.isfinite().any():
@@ -111,13 +113,15 @@ def jitter(images_NCHW: Tensor, factors_NJ: Tensor, order_NJ: Tensor) -> Tensor:
     step_NJ = factors_NJ.gather(1, order_NJ)
     rest_NJ = (1 - step_NJ) * (order_NJ != _HUE)
     parts = torch.stack((1 - rest_NJ, rest_NJ * (order_NJ == _SATURATION), rest_NJ * (order_NJ == _CONTRAST)))
-    parts = parts.to(images_NCHW.device)[..., None, None, None]
+    device = images_NCHW.device
+    parts = parts.to(device, non_blocking=True)[..., None, None, None]
     colored = images_NCHW.shape[1] == 3  # hue leaves gray as it is
     for step in range(order_NJ.shape[1]):
         _blend_(images_NCHW, *parts[:, :, step])
         if colored:
             turned_M = ((order_NJ[:, step] == _HUE) & (step_NJ[:, step] != 0)).nonzero()[:, 0]
-            index_M, turns_M = turned_M.to(images_NCHW.device), step_NJ[turned_M, step].to(images_NCHW.device)
+            index_M = turned_M.to(device, non_blocking=True)
+            turns_M = step_NJ[turned_M, step].to(device, non_blocking=True)
             images_NCHW.index_copy_(0, index_M, shift_hue(images_NCHW[index_M], turns_M))
     return images_NCHW
 
@@ -144,7 +148,7 @@ def shift_hue(images_N3HW: Tensor, turns_N: Tensor) -> Tensor:
     from_red, from_green, from_blue = green - blue, blue - red, red - green
     sixths = torch.where(value_N1HW == green, from_green / safe_N1HW + 2, from_blue / safe_N1HW + 4)
     sixths = torch.where(value_N1HW == red, from_red / safe_N1HW, sixths) + 6 * turns_N[:, None, None, None]
-    start_3 = torch.tensor([5.0, 3.0, 1.0], device=images_N3HW.device)[:, None, None]
+    start_3 = torch.tensor([5.0, 3.0, 1.0]).to(images_N3HW.device, non_blocking=True)[:, None, None]
     place_N3HW = (start_3 + sixths).remainder_(6)
     share_N3HW = torch.minimum(place_N3HW, 4 - place_N3HW).clamp_(0, 1)
     return value_N1HW - chroma_N1HW * share_N3HW
@@ -159,7 +163,7 @@ def blur(images_NCHW: Tensor, sigma_N: Tensor, *, radius: int) -> Tensor:
     side = images_NCHW.shape[-1]
     radius = min(radius, side - 1)
     taps_T = torch.arange(-radius, radius + 1, device=images_NCHW.device)
-    sigma_N1 = sigma_N.to(images_NCHW.device)[:, None]
+    sigma_N1 = sigma_N.to(images_NCHW.device, non_blocking=True)[:, None]
     weights_NT = torch.softmax(-0.5 * (taps_T / sigma_N1) ** 2, dim=1)
     matrix_N1SS = (weights_NT @ _tap_matrices(side, radius, images_NCHW.device)).view(-1, 1, side, side)
     return matrix_N1SS @ images_NCHW @ matrix_N1SS.transpose(-1, -2).contiguous()
@@ -171,14 +175,14 @@ def solarize(images_NCHW: Tensor, threshold_N: Tensor) -> Tensor:
     A threshold of one half on values 0..1 is that of BYOL (google-deepmind/deepmind-research,
     byol/utils/augmentations.py) and inverts the levels that PIL's solarize inverts at 128: no level lies between.
     """
-    threshold_N111 = threshold_N.to(images_NCHW.device)[:, None, None, None]
+    threshold_N111 = threshold_N.to(images_NCHW.device, non_blocking=True)[:, None, None, None]
     return torch.where(images_NCHW < threshold_N111, images_NCHW, 1 - images_NCHW)
 
 
 def normalize(images_NCHW: Tensor, mean: tuple[float, float, float], std: tuple[float, float, float]) -> Tensor:
     """Return (image - mean) / std per channel as [N, 3, H, W]; a single channel is repeated."""
-    mean_C, std_C = (torch.tensor(values, device=images_NCHW.device)[:, None, None] for values in (mean, std))
-    return (images_NCHW - mean_C).div_(std_C)
+    numbers_2C11 = torch.tensor((mean, std)).to(images_NCHW.device, non_blocking=True)[..., None, None]
+    return (images_NCHW - numbers_2C11[0]).div_(numbers_2C11[1])
 
 
 def _blend_(images_NCHW: Tensor, own_N111: Tensor, luma_N111: Tensor, mean_N111: Tensor) -> None:

@@ -57,7 +57,7 @@ def resize_boxes(images_NHWC: Tensor, boxes_N4: Tensor, size: int, *, flip_N: Te
     """
     count, height, width, channels = images_NHWC.shape
     # Made on the device: boxes are small to send, matrices are not.
-    top_N, left_N, height_N, width_N = boxes_N4.to(images_NHWC.device).to(torch.float32).unbind(1)
+    top_N, left_N, height_N, width_N = boxes_N4.to(images_NHWC.device, torch.float32, non_blocking=True).unbind(1)
     rows_NSH = _resize_weights(top_N, height_N, size, height)
     columns_NSW = _resize_weights(left_N, width_N, size, width, flip_N=flip_N)
     tall_NSX = torch.bmm(rows_NSH, images_NHWC.to(torch.float32).view(count, height, width * channels))
@@ -96,7 +96,8 @@ def _resize_weights(
     scale_N11 = length_N11 / size
     center_NS1 = scale_N11 * (torch.arange(size, device=start_N.device) + 0.5)[:, None]
     if flip_N is not None:  # the same centers from last to first
-        center_NS1 = torch.where(flip_N.to(start_N.device)[:, None, None], length_N11 - center_NS1, center_NS1)
+        flip_N11 = flip_N.to(start_N.device, non_blocking=True)[:, None, None]
+        center_NS1 = torch.where(flip_N11, length_N11 - center_NS1, center_NS1)
     place_N1P = (torch.arange(pixels, device=start_N.device) + 0.5 - start_N[:, None])[:, None]
     weights_NSP = (place_N1P - center_NS1).abs_().div_(-scale_N11.clamp(min=1)).add_(1).clamp_(min=0)
     weights_NSP *= ((place_N1P > 0) & (place_N1P < length_N11)).to(torch.float32)

@@ -119,7 +119,8 @@ class ViewLoader:
 
     def _crop_stack(self, epoch: int, indices: Indices) -> tuple[Tensor, ...]:
         assert self._stack_NHWC is not None
-        images_NHWC = self._stack_NHWC[torch.from_numpy(indices).to(self._stack_NHWC.device)]
+        index_N = torch.from_numpy(indices).to(self._stack_NHWC.device, non_blocking=True)
+        images_NHWC = self._stack_NHWC[index_N]
         heights_N, widths_N = (torch.full((len(indices),), side) for side in images_NHWC.shape[1:3])
         crops = []
         for group in _groups(self.views, _draw(self.seed, epoch, indices, self.views)):

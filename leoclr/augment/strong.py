@@ -72,13 +72,13 @@ def apply_strong(images_NCHW: Tensor, strong: Strong) -> Tensor:
     Images without a pick stay as they are; the others come out as whole levels / 255.
     """
     picked_M = (strong.op_NP != NOTHING).any(1).nonzero()[:, 0]
-    index_M = picked_M.to(images_NCHW.device)
+    index_M = picked_M.to(images_NCHW.device, non_blocking=True)
     levels_MCHW = (images_NCHW[index_M] * 255).round_()
     for op_M, value_M in zip(strong.op_NP[picked_M].T, strong.value_NP[picked_M].T, strict=True):
         for op in op_M.unique().tolist():
             if op != NOTHING:
                 chosen = (op_M == op).nonzero()[:, 0]
-                on_device = chosen.to(images_NCHW.device)
+                on_device = chosen.to(images_NCHW.device, non_blocking=True)
                 changed = apply_one(op, levels_MCHW[on_device], value_M[chosen])
                 levels_MCHW.index_copy_(0, on_device, changed)
     return images_NCHW.index_copy(0, index_M, levels_MCHW.div_(255))
@@ -88,7 +88,7 @@ def apply_one(op: int, levels_NCHW: Tensor, value_N: Tensor) -> Tensor:
     """Return whole levels 0..255 changed by operation `op`, each image by its own value (see `Strong`)."""
     if op <= ROTATE:
         return _affine(levels_NCHW, _matrix(op, value_N, levels_NCHW.shape[-1]))
-    value_N111 = value_N.to(levels_NCHW.device, torch.float32)[:, None, None, None]
+    value_N111 = value_N.to(levels_NCHW.device, torch.float32, non_blocking=True)[:, None, None, None]
     return _OPERATIONS[op](levels_NCHW, value_N111)
 
 
@@ -118,7 +118,8 @@ def _affine(images_NCHW: Tensor, matrix_N6: Tensor) -> Tensor:
     height, width = images_NCHW.shape[-2:]
     a, b, c, d, e, f = matrix_N6.T
     c, f = c + a * 0.5 + b * 0.5, f + d * 0.5 + e * 0.5  # from corners to centers of pixels
-    fixed = torch.stack((a, b, c, d, e, f)).mul(65536).add(0.5).floor().long().to(images_NCHW.device)
+    fixed = torch.stack((a, b, c, d, e, f)).mul(65536).add(0.5).floor().long()
+    fixed = fixed.to(images_NCHW.device, non_blocking=True)
     a, b, c, d, e, f = fixed[:, :, None, None]
     x_W, y_H1 = (torch.arange(length, device=images_NCHW.device) for length in (width, height))
     y_H1 = y_H1[:, None]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copyreg
 import pickle  # detectron2 reads pickles; this only writes one
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 
@@ -77,7 +79,17 @@ def _write_detectron2(path: Path, trunk: Trunk) -> None:
     weights = {detectron2_name(key): weight.numpy() for key, weight in trunk.weights.items()}
     content = {"model": weights, "__author__": "leoclr-ops", "matching_heuristics": True}
     with path.open("wb") as file:
-        pickle.dump(content, file, protocol=4)
+        _PortablePickler(file, protocol=4).dump(content)
+
+
+def _plain_array(array: np.ndarray[Any, Any]) -> tuple[Any, ...]:
+    return np.ndarray, (array.shape, array.dtype, bytearray(array.tobytes()))
+
+
+class _PortablePickler(pickle.Pickler):
+    """Names what every NumPy has: as NumPy 2 pickles an array it asks for numpy._core, which 1.25 has not."""
+
+    dispatch_table = copyreg.dispatch_table | {np.ndarray: _plain_array}
 
 
 def _write_safetensors(path: Path, trunk: Trunk) -> None:

@@ -52,6 +52,21 @@ def test_skip_leaves_it_out_and_names_it_in_the_log(
         inputs.data(job(tmp_path / "pets", corrupt={"policy": "skip"}))
 
 
+@pytest.mark.parametrize(
+    ("kind", "dataset", "told"),
+    [
+        ("linear", "digit_scenes", "digit_scenes: none of its training images has a class"),
+        ("transfer", "digit_scenes", "digit_scenes: none of its training images has a class"),
+        ("detection", "digits", "digits: its images have classes, and no boxes"),
+    ],
+)
+def test_data_of_another_use_is_refused_in_plain_words(kind: str, dataset: str, told: str, tmp_path: Path) -> None:
+    asked = job(tmp_path, dataset=dataset).model_copy(update={"kind": kind})
+    with pytest.raises(DataError, match=told):
+        inputs.data(asked)
+    assert inputs.data(asked.model_copy(update={"kind": "pretrain"})).name == dataset
+
+
 RAW = {"linear": {"dataset": "pets"}, "pretrain": {"dataset": "pets", "method": "moco_v2"}}
 
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from leoclr import backbones, methods
 from leoclr.augment.views import View
@@ -114,6 +115,36 @@ def test_a_continued_run_is_the_undisturbed_one(method: str, stop: int, data: Da
     assert head + train(second, start=stop) == expected
     torch.testing.assert_close(second.state(), whole.state(), rtol=0, atol=0)
     assert second.finish() == whole.finish()
+
+
+class Waits(TorchFunctionMode):
+    """Notes what is sent to the device so that CUDA would first finish all that it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.noted: list[str] = []
+        self.sent = 0
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        moves = function is torch.Tensor.to and isinstance(args[1] if len(args) > 1 else None, torch.device)
+        self.sent += moves
+        if moves and not kwargs.get("non_blocking", False):
+            self.noted.append(f"{tuple(args[0].shape)} {args[0].dtype}")
+        if function is torch.tensor and kwargs.get("device") is not None:
+            self.noted.append("torch.tensor")
+        return function(*args, **kwargs)
+
+
+# byol: solarized views; clsa: strong ones; leoclr: the shuffle; spcl: clusters of the images; supervised: classes
+@pytest.mark.parametrize("method", ["byol", "clsa", "leoclr", "spcl", "supervised"])
+def test_a_step_sends_its_numbers_without_waiting_for_the_device(method: str, data: DataSet) -> None:
+    work = pretraining_of(method, data)
+    work.start_epoch(0, 0)
+    with Waits() as waits:
+        work.train_step()
+    assert waits.sent > 3
+    assert waits.noted == []
 
 
 def test_every_state_tensor_has_moved_a_trained_method(data: DataSet) -> None:

@@ -172,6 +172,12 @@ def test_a_forged_archive_is_refused_and_nothing_of_it_is_unpacked(server: Serve
     assert not (tmp_path / "root" / "coco" / "val2017").exists()
 
 
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DataProblem, match="data set cifar10: .*file.*: Not a directory"):
+        data_sets.fetch("cifar10", tmp_path / "file" / "below", quiet)
+
+
 def test_two_fetches_into_one_folder_do_not_meet(server: Server, tmp_path: Path) -> None:
     with locked(tmp_path / "root" / ".fetch" / "lock"), pytest.raises(Busy):
         data_sets.fetch("coco", tmp_path / "root", quiet, mirror=server.address)

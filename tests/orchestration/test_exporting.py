@@ -57,6 +57,18 @@ def test_a_pretraining_is_written_under_a_name_of_its_own(runs: dict[str, str], 
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".export")]
 
 
+def test_weights_that_are_not_finite_are_refused(
+    runs: dict[str, str], store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trunk = backbones.build("resnet18", width=2)
+    trunk.bn1.running_var.fill_(torch.inf)
+    path = tmp_path / "odd.safetensors"
+    checkpoint.save_backbone(path, trunk, name="resnet18", width=2, stem="imagenet")
+    monkeypatch.setattr(store, "fetch", lambda run_id, name: path)
+    with pytest.raises(FileProblem, match=r"bn1\.running_var holds values that are not finite"):
+        exporting.export(store, runs["pretrain"], "safetensors")
+
+
 def test_only_force_overwrites(runs: dict[str, str], store: Store, tmp_path: Path) -> None:
     out = tmp_path / "mine.pkl"
     out.write_bytes(b"precious")

@@ -121,3 +121,27 @@ def test_all_missing_data_sets_are_named_at_once(tmp_path: Path) -> None:
     assert "\n  pets: " in caught.value.fact
     assert "--data cifar10=DIR, --data pets=DIR" in caught.value.hint
     assert "leoclr-ops data fetch cifar10" in caught.value.hint
+
+
+def test_a_data_set_whose_content_is_damaged_is_the_users_to_mend(tmp_path: Path) -> None:
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    for name in ("batches.meta", "test_batch", *(f"data_batch_{number}" for number in range(1, 6))):
+        (folder / name).write_bytes(b"no pickle")
+    path = tmp_path / "p.yaml"
+    path.write_text(f"{CONTRAST}data: {{cifar10: {tmp_path}}}\n".replace("mnist5k", "cifar10") % ("false", "true"))
+    loaded, home = spec.load(str(path)), Home(tmp_path / "home")
+    with pytest.raises(DataProblem, match=r"batches\.meta: not a CIFAR file") as caught:
+        look_over(loaded, prepare(loaded, home, None), home)
+    assert caught.value.place == "data set cifar10"
+
+
+def test_a_folder_that_the_system_refuses_is_the_users_to_mend(
+    pipeline: PipelineSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def digest(root: Path) -> str:
+        raise PermissionError(13, "Permission denied", str(root))
+
+    monkeypatch.setattr(datasets.module("digits"), "digest", digest)
+    with pytest.raises(DataProblem, match="data set digits: .*digits: Permission denied"):
+        prepare(pipeline, Home(tmp_path), None)

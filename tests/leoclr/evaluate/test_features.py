@@ -35,6 +35,16 @@ def test_extract_gives_each_image_its_row_whatever_the_batch(data: DataSet) -> N
     torch.testing.assert_close(features.extract(pixels, data, "test", view=VIEW, device=CPU), rows)
 
 
+def test_extract_joins_batches_in_the_order_that_was_asked_for(data: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = features.extract(nn.Flatten(), data, "test", view=VIEW, device=CPU)
+    monkeypatch.setattr(features, "BATCH", 3)
+    chosen = np.array([9, 0, 4, 4, 1, 2, 8])
+    rows = features.extract(nn.Flatten(), data, "test", view=VIEW, device=CPU, chosen=chosen)
+    assert torch.equal(rows, whole[chosen])
+    with pytest.raises(ValueError, match="tiny: no image of test"):
+        features.extract(nn.Flatten(), data, "test", view=VIEW, device=CPU, chosen=chosen[:0])
+
+
 def test_extract_is_repeatable_has_no_gradient_and_restores_each_mode(data: DataSet) -> None:
     net = model()
     net[1].eval()  # mixed modes must come back mixed

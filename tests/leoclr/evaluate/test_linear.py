@@ -176,6 +176,19 @@ def test_the_best_rate_on_held_out_images_is_trained_again_on_all(data: DataSet)
     assert work.finish() == again.finish() | chosen
 
 
+@pytest.mark.parametrize("augment", ["crop_flip", "none"])
+def test_both_trainings_take_their_own_steps_however_many_images_choose(
+    data: DataSet, augment: Literal["crop_flip", "none"]
+) -> None:
+    known = Split(data.splits["train"].images, np.arange(36) % 6)
+    with_val = dataclasses.replace(data, splits={**data.splits, "train": known, "val": known})
+    work = probe(with_val, augment=augment, lrs=RATES, batch=1000)
+    assert [work.steps(epoch) for epoch in range(work.epochs)] == [1] * 6  # a batch of 36, then one of 72
+    assert len(train(work)) == 6
+    work.start_epoch(5, 0)
+    assert work.train_step()["images"] == 72
+
+
 def test_the_choice_is_the_best_on_held_out_images_of_the_last_epoch(data: DataSet) -> None:
     work = probe(data, augment="none", lrs=RATES, valid_images=12, refit=False)
     train(work)

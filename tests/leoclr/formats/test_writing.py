@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import pickle
+import pickletools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,14 @@ def test_safetensors_keeps_any_backbone(tmp_path: Path) -> None:
     back = read(tmp_path / "out.safetensors")
     assert (back.backbone, back.width, back.stem) == ("resnet34", 2, "stride2")
     torch.testing.assert_close(dict(back.weights), dict(mine.weights), rtol=0, atol=0)
+
+
+def test_detectron2_reads_it_with_any_numpy(tmp_path: Path) -> None:
+    write(tmp_path / "out.pkl", trunk("resnet18", width=2), "detectron2")
+    content = (tmp_path / "out.pkl").read_bytes()
+    asked = {word for _, word, _ in pickletools.genops(content) if isinstance(word, str) and "numpy" in word}
+    assert asked == {"numpy"}  # numpy.ndarray and numpy.dtype; numpy._core is new, and detectron2's NumPy often old
+    assert all(weight.flags.writeable for weight in pickle.loads(content)["model"].values())  # torch wants to own them
 
 
 @pytest.mark.parametrize("form", ["torchvision", "timm", "detectron2"])
