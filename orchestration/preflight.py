@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from jobs import imported
+from leoclr.data import WITH_BOXES
 from leoclr.evaluate import protocols
 from orchestration.errors import SpecError
 from orchestration.plan import Plan, State
@@ -65,7 +66,7 @@ def examine(spec: PipelineSpec, sizes: Mapping[str, int]) -> list[Note]:
             case = _Case(stage, arm, sizes.get(stage.params.dataset))
             if is_imported(stage.params) or (stage.kind == "pretrain" and case.params.epochs == 0):
                 continue  # nothing is trained here
-            for rule in _RULES.get(stage.kind, ()):
+            for rule in (_task, *_RULES.get(stage.kind, ())):
                 notes.update(dict.fromkeys(rule(case)))
     return list(notes)
 
@@ -97,6 +98,17 @@ def is_imported(params: Any) -> bool:
 def _trunk_bytes(params: Any) -> float:
     width: int = params.width
     return PARAMETERS[params.backbone] * (width / 64) ** 2 * COPIES
+
+
+def _task(case: _Case) -> Iterator[Note]:
+    """Refuse classes where there are boxes, and the reverse: it would only fail after the pre-training."""
+    name, kind = case.params.dataset, case.stage.kind
+    detects = kind == "detection"
+    reads_classes = not detects and (kind != "pretrain" or _reads_classes(case.params.method))
+    if (name in WITH_BOXES and reads_classes) or (name not in WITH_BOXES and detects):
+        fact = f"{name} has {'boxes, no classes' if reads_classes else 'classes, no boxes'}"
+        wanted = sorted(WITH_BOXES) if detects else ["cifar10", "imagenet"]
+        yield Note("refuse", case.place("params.dataset"), fact, f"such as {', '.join(wanted)}")
 
 
 def _batch(case: _Case) -> Iterator[Note]:
@@ -207,6 +219,13 @@ def _evaluation_batch(case: _Case) -> Iterator[Note]:
 
 def _rates(settings: Any) -> str:
     return ", ".join(f"{rate:g}" for rate in getattr(settings, "lrs", (getattr(settings, "lr", 0.0),)))
+
+
+def _reads_classes(method: str) -> bool:
+    from leoclr import methods
+
+    reads: bool = methods.module(method).Method.READS_CLASSES
+    return reads
 
 
 def _recipe(*, params: Any) -> Any:

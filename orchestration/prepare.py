@@ -51,7 +51,9 @@ def look_over(spec: PipelineSpec, made: Plan, home: Home) -> list[Note]:
 
 def _trains_here(stage: PlannedStage) -> bool:
     params = stage.spec.params
-    return stage.kind == "pretrain" and stage.state is State.TODO and not preflight.is_imported(params)
+    if stage.kind != "pretrain" or stage.state is not State.TODO or preflight.is_imported(params):
+        return False
+    return bool(getattr(params, "epochs", 0))
 
 
 def _images(name: str, spec: PipelineSpec, home: Home) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from leoclr.data import DATASETS, module
+from leoclr.data import DATASETS, WITH_BOXES, module
 from leoclr.data.contract import UNLABELED, DataError, Split
 from orchestration import prepare, spec
 from orchestration.storage import Home
@@ -53,6 +53,11 @@ def test_splits_are_there_and_disjoint_by_content(name: str, root: Path) -> None
     assert all(hashes)
     for index, one in enumerate(hashes):
         assert all(not one & other for other in hashes[:index])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_sets_with_boxes_are_named(name: str, root: Path) -> None:
+    assert bool(module(name).load(root / name).splits["train"].scenes) is (name in WITH_BOXES)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -206,4 +206,5 @@ def _tap_matrices(side: int, radius: int, device: torch.device) -> Tensor:
     taps_T1 = torch.arange(-radius, radius + 1)[:, None]
     read_TS = (torch.arange(side) + taps_T1).abs()  # reflected at the first pixel ...
     read_TS = (side - 1) - ((side - 1) - read_TS).abs()  # ... and at the last
-    return torch.nn.functional.one_hot(read_TS, side).to(torch.float32).flatten(1).to(device)
+    taps_TX = torch.nn.functional.one_hot(read_TS, side).to(torch.float32).flatten(1)
+    return taps_TX.to(device, non_blocking=True)

@@ -50,7 +50,7 @@ def uniform(seed: int, epoch: int, indices_N: Tensor, *, stream: int, count: int
     words_NU = np.moveaxis(words, 0, -1).reshape(len(indices_N), -1)[:, :count]
     # 24 bits: all that a float32 in [0, 1) holds evenly.
     uniforms_NU = (words_NU >> np.uint64(8)).astype(np.float32) * np.float32(2.0**-24)
-    return torch.from_numpy(uniforms_NU).to(indices_N.device)
+    return torch.from_numpy(uniforms_NU).to(indices_N.device, non_blocking=True)
 
 
 def philox(counter: NDArray[np.uint64], *, key: tuple[int, int]) -> NDArray[np.uint64]:

@@ -27,6 +27,9 @@ DATASETS: dict[str, str] = {
     "coco": "leoclr.data.coco",
 }
 
+WITH_BOXES = frozenset({"digit_scenes", "voc0712", "coco"})
+"""Those whose images have boxes instead of one class each: for pre-training and detection alone."""
+
 
 def module(name: str) -> DataModule:
     """Return the module of data set `name`, a key of `DATASETS`."""

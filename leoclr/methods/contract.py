@@ -153,7 +153,7 @@ class MethodModule(Protocol):
     """Pre-training settings (fields of `leoclr.pretraining.PretrainSettings`) where the method's paper differs from
     MoCo-v2's, which are the defaults there. Each with its source."""
     Config: Callable[..., Any]
-    Method: Callable[..., Method]
+    Method: type[Any]
     """Method(config, new_backbone, facts): calls new_backbone() before it draws anything, so that equal seeds start all
     methods from equal weights, and once for each encoder that trains on its own; a slow encoder is a copy."""
 

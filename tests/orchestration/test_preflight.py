@@ -117,6 +117,25 @@ def test_a_changed_batch_without_its_rate_is_warned_of(tmp_path: Path) -> None:
     assert notes(tmp_path, {}, linear=linear) == []
 
 
+@pytest.mark.parametrize(
+    ("kind", "dataset", "refused"),
+    [
+        ("linear", "digit_scenes", True),
+        ("linear", "digits", False),
+        ("detection", "digits", True),
+        ("detection", "digit_scenes", False),
+    ],
+)
+def test_classes_are_not_asked_of_boxes_nor_boxes_of_classes(
+    tmp_path: Path, kind: str, dataset: str, refused: bool
+) -> None:
+    found = notes(tmp_path, {}, **{kind: {"dataset": dataset, "protocol": "small"}})
+    assert found == ([("refuse", f"stages.{kind}.params.dataset")] if refused else [])
+    assert notes(tmp_path, {"dataset": "digit_scenes"}) == []  # a pre-training reads neither
+    supervised = {"method": "supervised", "dataset": "digit_scenes", "settings": {}, "lr": 0.1}
+    assert notes(tmp_path, supervised) == [("refuse", "stages.pretrain.params.dataset")]
+
+
 def test_a_control_is_not_judged(tmp_path: Path) -> None:
     assert notes(tmp_path, {"method": "random", "settings": {}, "batch": 99999, "sync_bn": True}) == []
 

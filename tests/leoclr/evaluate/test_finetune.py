@@ -107,6 +107,7 @@ def falling(position: float, total: float) -> float:
 def test_the_steps_are_those_of_a_plain_loop(data: DataSet, schedule: str, share: list[float]) -> None:
     work = tuning(data, schedule=schedule, lr=0.01, head_lr=0.04, weight_decay=0.01, milestones=(1, 2), decay=0.2)
     work._model.double()  # batch norm over 8 images of 1 x 1 pixels doubles every rounding at each step
+    work._optimizer.load_state_dict(work._optimizer.state_dict())  # casts its velocities too
     twin, batches = copy.deepcopy(work._model).train(), Batches(work)
     losses = [loss for epoch in range(3) for loss in steps(work, epoch, 0, 4)]
     expected = nesterov_by_hand(twin, batches, [(0.01 * each, 0.04 * each) for each in share], 0.01)
