@@ -91,13 +91,19 @@ def wrap(module: nn.Module, device: torch.device) -> nn.Module:
     """
     if not _is_up() or not any(parameter.requires_grad for parameter in module.parameters()):
         return module
-    for buffer in module.buffers():
-        dist.broadcast(buffer, src=0)
+    share_buffers(module)
     device_ids = [device] if device.type == "cuda" else None
     if "forward_sync_buffers" in signature(DistributedDataParallel).parameters:
         return DistributedDataParallel(module, device_ids=device_ids, forward_sync_buffers=False)
     # torch 2.11 knows the older name only; newer ones warn about it.
     return DistributedDataParallel(module, device_ids=device_ids, broadcast_buffers=False)
+
+
+def share_buffers(module: nn.Module) -> None:
+    """Give every worker the buffers of worker 0, batch-norm statistics among them; every worker must call it."""
+    if _is_up():
+        for buffer in module.buffers():
+            dist.broadcast(buffer, src=0)
 
 
 def unwrap(module: nn.Module) -> nn.Module:

@@ -129,6 +129,8 @@ class Pretraining:
             max=size - 1
         )
         plan = [mine[start : start + _CHUNK] for start in range(0, share, _CHUNK)]
+        # One network for all images: batch-norm statistics are each worker's own, and only worker 0's are saved.
+        distributed.share_buffers(self.method.backbone)
         with features.evaluating(self.method.backbone), torch.no_grad():
             rows = [self.method.backbone(images_NCHW) for (images_NCHW,) in loader.batches(epoch, plan)]
         return distributed.gather(torch.cat(rows))[:size]

@@ -167,7 +167,8 @@ class Method(contract.Method):
         ]
         entropy = -targets[0].xlogy(targets[0]).sum(dim=1).mean() / math.log(max(2, self.config.dim))
         watch = (("teacher_spread", spread(functional.normalize(taught_XP, dim=1))), ("teacher_entropy", entropy))
-        return Step(torch.stack(terms).mean(), (taught_XP.mean(dim=0, keepdim=True),), watch)
+        mean_1P = taught_XP.mean(dim=0, keepdim=True, dtype=self.center_1P.dtype)  # autocast would round it
+        return Step(torch.stack(terms).mean(), (mean_1P,), watch)
 
     def before_step(self, at: At) -> None:
         """Take note of the epoch, which decides the teacher's temperature."""
@@ -188,7 +189,7 @@ class Method(contract.Method):
     def update(self, step: Step) -> None:
         """Move the center towards the teacher's mean output over all workers, and the teacher towards the student."""
         mean_1P = distributed.gather(step.keys[0]).mean(dim=0, keepdim=True)
-        self.center_1P.lerp_(mean_1P.to(self.center_1P.dtype), 1.0 - self.config.center_momentum)
+        self.center_1P.lerp_(mean_1P, 1.0 - self.config.center_momentum)
         momentum = 1.0 - optim.cosine(1.0 - self.config.momentum, self._at.step, total=self._at.total)
         follow(list(self.teacher.values()), [self.backbone, self.head], momentum=momentum)
 

@@ -35,6 +35,7 @@ RECIPE: Mapping[str, Any] = {
     "rate_moves": "step",  # simclr model_util.py
     "warmup_epochs": 10,  # section 2.3
     "sync_bn": True,  # section 2.2, "global BN"
+    "zero_init_residual": True,  # simclr resnet.py, init_zero. Not in the paper
 }
 
 Reduction = Literal["mean", "sum"]

@@ -6,13 +6,19 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 from leoclr import distributed
+from leoclr.augment.views import View
+from leoclr.data.contract import DataSet, Split, Stack
+from leoclr.methods.contract import Method
 from leoclr.momentum import SlowEncoder
+from leoclr.pretrain_settings import PretrainSettings
+from leoclr.pretraining import Pretraining
 from leoclr.queue import Queue
 
 WORKERS = 2
@@ -100,6 +106,30 @@ def check_training(rank: int) -> None:
     torch.testing.assert_close(key_ND, keys_by_hand(slow, torch.cat(images), seed=4 * 2 + 1)[3 * rank : 3 * rank + 3])
 
 
+class Surveyed(Method):
+    """A method that looks at its data; each worker's batch norm has seen other images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(12), nn.Linear(12, 2))
+
+
+def check_survey(rank: int) -> None:
+    """All images are seen by the network that is saved, worker 0's."""
+    images = np.arange(5 * 12, dtype=np.uint8).reshape(5, 2, 2, 3)
+    split = Split(Stack(images), np.zeros(5, np.int64))
+    data = DataSet("count", ("one",), {"train": split}, (0.0,) * 3, (1.0,) * 3)
+    view = View(size=2, crop_scale=None, jitter_p=0, gray_p=0, blur_p=0, flip_p=0)
+    torch.manual_seed(3)
+    work = Pretraining(Surveyed(), data, PretrainSettings(batch=2, image_size=2), (view,), seed=0, device=CPU)
+    work.method.backbone[1].running_mean.fill_(rank)
+    shown_N3HW = torch.from_numpy(images).permute(0, 3, 1, 2) / 255
+    saved = work.method.backbone.eval()
+    with torch.no_grad():
+        expected_NF = saved[2](shown_N3HW.flatten(1) / (1 + saved[1].eps) ** 0.5)  # worker 0: mean 0, variance 1
+    torch.testing.assert_close(work.survey(view, 0), expected_NF)
+
+
 def keys_by_hand(slow: SlowEncoder, images_BCHW: Tensor, *, seed: int) -> Tensor:
     """Encode the global batch in one process: share by share of the shuffled order, then put the rows back."""
     order_B = torch.randperm(len(images_BCHW), generator=torch.Generator().manual_seed(seed))
@@ -123,4 +153,5 @@ if __name__ == "__main__":
     check_rows(rank)
     check_gradient_through_gather(rank)
     check_training(rank)
+    check_survey(rank)
     dist.destroy_process_group()

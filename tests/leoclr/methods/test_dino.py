@@ -147,6 +147,15 @@ def test_gradient_reaches_the_student_only() -> None:
     assert all(p.grad is None for p in method.teacher.parameters())
 
 
+def test_half_precision_does_not_round_the_center() -> None:
+    method, shown = new_method().float(), batch(0)
+    with torch.autocast("cpu", torch.bfloat16):
+        done = method(replace(shown, views=tuple(view.float() for view in shown.views)))
+    (mean_1P,) = done.keys
+    assert mean_1P.dtype == torch.float32
+    assert not torch.equal(mean_1P, mean_1P.bfloat16().float())
+
+
 def test_the_teacher_is_evaluated_unless_the_student_is_asked_for() -> None:
     method = new_method()
     assert method.evaluated() is method.teacher["backbone"]

@@ -123,6 +123,10 @@ def test_both_rules_of_scaling_give_the_rate_of_the_recipe() -> None:
     assert RECIPE["lr"] == pytest.approx(0.3 * RECIPE["batch"] / 256) == pytest.approx(0.075 * RECIPE["batch"] ** 0.5)
 
 
+def test_blocks_of_the_recipe_start_as_their_shortcuts() -> None:
+    assert RECIPE["zero_init_residual"]  # google-research/simclr, resnet.py: residual_block, bottleneck_block
+
+
 @pytest.mark.parametrize(
     ("field", "value"), [("temperature", 0.0), ("dim", 0), ("layers", 0), ("reduction", "max"), ("crop_scale", (0, 1))]
 )
