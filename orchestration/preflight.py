@@ -150,11 +150,20 @@ def _norms(case: _Case) -> Iterator[Note]:
     if params.sync_bn and getattr(params.settings, "shuffle_bn", False):
         fact = "synchronized batch norm undoes shuffled batch norm: query and key share their statistics again"
         yield Note("refuse", case.place("params.sync_bn"), fact, "one of sync_bn and settings.shuffle_bn is false")
+    if params.sync_bn and getattr(params.settings, "bn_splits", 1) > 1:
+        fact = "synchronized batch norm joins what settings.bn_splits takes apart"
+        yield Note("refuse", case.place("params.sync_bn"), fact, "one of sync_bn and settings.bn_splits")
     recipe = _recipe(params=params)
     excluded = recipe.optimizer in LARS or not recipe.decay_vectors
     if excluded and params.decay_vectors and params.weight_decay and params.optimizer not in LARS:
         fact = f"decays biases and batch norm too; the recipe of {params.method} leaves them out"
         yield Note("warn", case.place("params.decay_vectors"), fact, "decay_vectors: false")
+
+
+def _precision(case: _Case) -> Iterator[Note]:
+    if case.params.precision == "bf16" and case.stage.resources.gpus_per_worker == 0:
+        fact = "torch's bf16 convolutions on a CPU give no numbers now and then on maps of one cell, and save no time"
+        yield Note("warn", case.place("params.precision"), fact, "precision: fp32")
 
 
 def _small_images(case: _Case) -> Iterator[Note]:
@@ -236,7 +245,7 @@ def _recipe(*, params: Any) -> Any:
 
 
 _RULES: dict[str, tuple[Rule, ...]] = {
-    "pretrain": (_batch, _queue, _rate, _norms, _small_images),
+    "pretrain": (_batch, _queue, _rate, _norms, _precision, _small_images),
     "linear": (_protocol, _evaluation_batch),
     "detection": (_evaluation_batch,),
 }

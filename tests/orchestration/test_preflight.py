@@ -61,6 +61,11 @@ def test_a_shipped_small_pipeline_is_passed_in_silence(name: str) -> None:
         ({"batch": 16, "lr": 0.03}, "warn", "params.lr"),
         ({"sync_bn": True}, "refuse", "params.sync_bn"),
         (
+            {"sync_bn": True, "settings": {"queue_size": 64, "blur_p": 0.0, "shuffle_bn": False, "bn_splits": 2}},
+            "refuse",
+            "params.sync_bn",
+        ),
+        (
             {"method": "simclr", "settings": {"blur_p": 0.0}, "batch": 256, "optimizer": "sgd", "decay_vectors": True},
             "warn",
             "params.decay_vectors",
@@ -134,6 +139,13 @@ def test_classes_are_not_asked_of_boxes_nor_boxes_of_classes(
     assert notes(tmp_path, {"dataset": "digit_scenes"}) == []  # a pre-training reads neither
     supervised = {"method": "supervised", "dataset": "digit_scenes", "settings": {}, "lr": 0.1}
     assert notes(tmp_path, supervised) == [("refuse", "stages.pretrain.params.dataset")]
+
+
+def test_bf16_where_there_is_no_gpu_is_warned_of(tmp_path: Path) -> None:
+    half = {**PRETRAIN, "precision": "bf16"}
+    (note,) = preflight.examine(load(tmp_path, half, {"gpus_per_worker": 0}), SIZES)
+    assert (note.level, note.place) == ("warn", "stages.pretrain.params.precision")
+    assert preflight.examine(load(tmp_path, half, {"gpus_per_worker": 1}), SIZES) == []
 
 
 def test_a_control_is_not_judged(tmp_path: Path) -> None:
