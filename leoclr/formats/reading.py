@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import pickle  # for the name of an error; nothing is unpickled here
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -53,7 +54,8 @@ def _load(path: Path) -> Mapping[Any, Any]:
     try:
         # DINO and many training scripts save their command line beside the weights. A Namespace is a bag of values: to
         # rebuild one runs no code of the file's choosing. No other class is allowed.
-        with safe_globals([argparse.Namespace]):
+        with safe_globals([argparse.Namespace]), warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of an unusual pickle protocol: it is read or refused
             tree = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except _UNREADABLE as error:
         raise _refusal(error) from error
