@@ -47,9 +47,10 @@ def main() -> None:
             figures |= _learned(asked.home or Path(temporary), overrides(epochs=asked.epochs, width=asked.width))
     if asked.only != "table":
         figures["cost"] = _cost(pipeline, torch.device(asked.device))
-    build = Path("build")
-    build.mkdir(exist_ok=True)
-    (build / "methods.json").write_text(json.dumps(figures, indent=1))
+    written = Path("build", "methods.json")
+    written.parent.mkdir(exist_ok=True)
+    other = json.loads(written.read_text()) if asked.only and written.exists() else {}  # the part not asked for stays
+    written.write_text(json.dumps(other | figures, indent=1))
 
 
 def overrides(*, epochs: int | None, width: int | None) -> list[str]:
