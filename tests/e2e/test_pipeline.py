@@ -31,8 +31,8 @@ CUT = (  # the shipped pipeline with one seed and next to no training
     "semi_supervised.params.settings.few_epochs=[1]",
     "semi_supervised.params.settings.epochs=[1]",
     "transfer.params.settings.epochs=1",
-    "detection.params.iterations=2",
-    "detection.params.precise_bn_steps=1",
+    "detection.params.settings.iterations=2",
+    "detection.params.settings.precise_bn_steps=1",
 )
 QUICKSTART = ("quickstart", *(word for change in CUT for word in ("--set", change)))
 DIVERGING = """
