@@ -18,7 +18,6 @@ from typing import Any
 
 import jobs
 from jobs.contract import Job
-from jobs.inputs import BACKBONE
 from orchestration import backend, storage
 from orchestration.backend import Backend, Ended
 from orchestration.errors import StoreError
@@ -31,7 +30,7 @@ from orchestration.spec import PipelineSpec
 from orchestration.stopping import stoppable
 from orchestration.storage import Home
 from orchestration.tracking import Store
-from orchestration.underway import Underway
+from orchestration.underway import Underway, job_of
 
 POLL_S = 0.25  # between two looks at Ray; also how fast the display moves
 WAIT_S = 2.0  # between two looks at a stage that another submit is running
@@ -186,7 +185,7 @@ class _Submission:
         """Lock the stage's folder, open its run and return what to start; None where there is nothing to start now."""
         folder = StageFolder(self._home.stage(stage.plan.fingerprint))
         try:
-            job = self._job(stage, folder)
+            job = job_of(stage, self._stages, self._store, spec=self._spec, home=self._home)
             if not stage.crashes and not self._open_stage(stage, folder):
                 return None
         except storage.Busy:
@@ -286,24 +285,6 @@ class _Submission:
         assert stage.run_id
         for arm in stage.plan.arms:
             self._store.record_arm(self._run_id, arm, stage.plan.name, stage.run_id)
-
-    def _job(self, stage: Underway, folder: StageFolder) -> Job:
-        plan, inputs = stage.plan, {}
-        for needed in plan.inputs.values():
-            upstream = self._stages[needed]
-            if upstream.state in ("done", "reused") and upstream.run_id and upstream.plan.kind == "pretrain":
-                inputs[upstream.plan.kind] = str(self._store.fetch(upstream.run_id, BACKBONE))
-        dataset = plan.spec.params.dataset
-        return Job(
-            stage=plan.name,
-            kind=plan.kind,
-            fingerprint=plan.fingerprint,
-            params=dict(plan.spec.params_json),
-            resources=plan.spec.resources,
-            folder=str(folder.path),
-            inputs=inputs,
-            data_root=str(self._spec.data.get(dataset, self._home.data(dataset))),
-        )
 
     def _draw(self) -> None:
         views = tuple(stage.view(self._recorder.progress(stage.run_id)) for stage in self._stages.values())

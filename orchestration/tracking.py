@@ -1,4 +1,4 @@
-"""Runs: begin, log, end, find. The only file that imports mlflow, and only when a store is opened: it takes seconds.
+"""Runs: begin, log, end, find. With `connection` the only file that imports mlflow, when a store is opened: it is slow.
 
 A submission is a parent run, each stage it runs a child. MLflow takes a killed run to be running for ever:
 so that a run is finished is said by its status together with its manifest, and `reconcile` ends what nobody runs.
@@ -6,39 +6,27 @@ so that a run is finished is said by its status together with its manifest, and 
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from leoclr import RESULTS_VERSION
-from orchestration import provenance, records
+from orchestration import connection, provenance, records
 from orchestration.artifacts import Artifacts
 from orchestration.errors import NotFound, StoreError
 from orchestration.plan import PastRun, Plan, PlannedStage
 from orchestration.records import Point, RawRun, StageRun, Submission
-from orchestration.storage import MANIFEST, Home, inside, locked, problem_of, read_manifest, safe_name, sha256
+from orchestration.storage import MANIFEST, Home, inside, problem_of, read_manifest, safe_name, sha256
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.tracking import MlflowClient
 
-EXPERIMENT = "leoclr-ops"
 PROVENANCE = "provenance"  # folder of the artifacts that tell where a submission comes from
 PAGE = 1000  # runs a search request; MLflow allows 50,000, which would be one answer of some 100 MB
 IDS_A_QUERY = 200  # in one `run_id IN (...)`: the filter stays under 8 kB
-CREATE_WAIT_S = 120.0  # for another process that is creating the database, which takes 3 to 7 s
-DEFAULTS = {  # ours, where the user set nothing; MLflow reads them when it is imported or asked
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # 7 by default: a call to a dead server blocks for 246 s
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # stdout is for data
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
-    "MLFLOW_LOGGING_LEVEL": "WARNING",  # it tells of each table that it creates
-}
 
 
 class Store:
@@ -55,22 +43,13 @@ class Store:
         Raises:
             StoreError: nothing answers there, or it has no room for our experiment.
         """
-        for name, value in DEFAULTS.items():
-            os.environ.setdefault(name, value)
-        os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-        uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home.database}"
-        from mlflow.tracking import MlflowClient
-
-        home.artifacts.mkdir(parents=True, exist_ok=True)
-        with _speaking(uri), locked(home.path / "mlflow.lock", wait_s=CREATE_WAIT_S):  # schema creation races: once
-            client = MlflowClient(tracking_uri=uri)
-            experiment_id, root = _experiment(client, home)
+        client, experiment_id, root = connection.connect(home, uri)
         return cls(home, client, experiment_id=experiment_id, artifact_root=root)
 
     @property
     def uri(self) -> str:
         """Where the runs are, without user name and password."""
-        return without_secrets(self._client.tracking_uri)
+        return connection.without_secrets(self._client.tracking_uri)
 
     def begin_submission(
         self, plan: Plan, *, title: str, spec_yaml: str, arm_labels: Mapping[str, Mapping[str, str]], resume: str | None
@@ -229,7 +208,7 @@ class Store:
         return self._artifacts.fetch(raw, file)
 
     def _speaking(self) -> AbstractContextManager[None]:
-        return _speaking(self._client.tracking_uri)
+        return connection.speaking(self._client.tracking_uri)
 
     def _begin(self, tags: dict[str, str], *, now_ms: int, resume: str | None) -> str:
         """Create a run with all its tags in one transaction, or reopen one."""
@@ -281,18 +260,6 @@ class Store:
                 return
 
 
-def without_secrets(uri: str) -> str:
-    """Return `uri` without user name, password and query.
-
-    >>> without_secrets("https://ann:secret@mlflow.example.org:5000/x?token=1")
-    'https://mlflow.example.org:5000/x'
-    """
-    parts = urlsplit(uri)
-    if not parts.netloc:
-        return uri.partition("?")[0]
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
-
-
 def _role(role: str) -> str:
     return f"tags.`{records.ROLE}` = '{role}'"
 
@@ -309,34 +276,6 @@ def _raw(run: Run) -> RawRun:
         params=data.params,
         tags=data.tags,
     )
-
-
-def _experiment(client: MlflowClient, home: Home) -> tuple[str, str]:
-    """Return id and artifact location of our experiment, which is created when missing."""
-    found = client.get_experiment_by_name(EXPERIMENT)
-    if found is None:
-        served = client.tracking_uri.startswith(("http://", "https://"))  # a server knows its own place for artifacts
-        location = None if served else home.artifacts.resolve().as_uri()
-        found = client.get_experiment(client.create_experiment(EXPERIMENT, artifact_location=location))
-    if found.lifecycle_stage != "active":
-        hint = f"mlflow experiments restore --experiment-id {found.experiment_id}"
-        raise StoreError(f"the experiment `{EXPERIMENT}` was deleted", hint=hint)
-    return str(found.experiment_id), str(found.artifact_location)
-
-
-@contextmanager
-def _speaking(uri: str) -> Iterator[None]:
-    """Turn what MLflow raises into a StoreError that names the store and tells no password."""
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-
-    try:
-        yield
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        user = urlsplit(uri).netloc.rpartition("@")[0]
-        fact = str(error).strip().partition("\n")[0] or type(error).__name__
-        hint = "is the store up, and MLFLOW_TRACKING_URI right? `leoclr-ops doctor` tries it"
-        raise StoreError(fact.replace(user, "***") if user else fact, place=without_secrets(uri), hint=hint) from error
 
 
 def _now_ms() -> int:

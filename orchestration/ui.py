@@ -17,9 +17,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from orchestration.connection import EXPERIMENT, without_secrets
 from orchestration.errors import LeoclrOpsError, StoreError
 from orchestration.storage import Home
-from orchestration.tracking import EXPERIMENT, without_secrets
 
 DEFAULT_PORT = 5000  # MLflow's own
 START_S = 120.0  # a cold disk reads mlflow for a minute

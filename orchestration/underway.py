@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Literal
 
+from jobs.contract import Job
+from jobs.inputs import BACKBONE
+from orchestration.folders import StageFolder
 from orchestration.plan import PlannedStage
 from orchestration.progress import StageState, StageView
 from orchestration.recorder import Progress
+from orchestration.spec import PipelineSpec
+from orchestration.storage import Home
+from orchestration.tracking import Store
 
 FIRST_S, LONGEST_S = 2.0, 60.0  # between two tries of a store that does not answer: doubled each time
 SOON = 0.02  # share of a stage before which its own speed tells nothing of the time left
@@ -85,3 +92,26 @@ class Underway:
         if self.is_running and progress.fraction > SOON:
             return seconds * (1 - progress.fraction) / progress.fraction
         return self.plan.estimate_s
+
+
+def job_of(stage: Underway, stages: Mapping[str, Underway], store: Store, *, spec: PipelineSpec, home: Home) -> Job:
+    """Return what the backend is to start: the stage's params and places, and the results of what it needs, fetched.
+
+    `stages` are those of the submission, by fingerprint. Raises: StoreError when a result cannot be fetched.
+    """
+    plan, inputs = stage.plan, {}
+    for needed in plan.inputs.values():
+        upstream = stages[needed]
+        if upstream.state in ("done", "reused") and upstream.run_id and upstream.plan.kind == "pretrain":
+            inputs[upstream.plan.kind] = str(store.fetch(upstream.run_id, BACKBONE))
+    dataset = plan.spec.params.dataset
+    return Job(
+        stage=plan.name,
+        kind=plan.kind,
+        fingerprint=plan.fingerprint,
+        params=dict(plan.spec.params_json),
+        resources=plan.spec.resources,
+        folder=str(StageFolder(home.stage(plan.fingerprint)).path),
+        inputs=inputs,
+        data_root=str(spec.data.get(dataset, home.data(dataset))),
+    )

@@ -21,12 +21,13 @@ import pytest
 from jobs.contract import Resources
 from leoclr import RESULTS_VERSION
 from orchestration import records
+from orchestration.connection import without_secrets
 from orchestration.errors import NotFound, StoreError
 from orchestration.plan import Plan, PlannedStage, State
 from orchestration.records import Point
 from orchestration.spec import StageSpec
 from orchestration.storage import Home
-from orchestration.tracking import Store, without_secrets
+from orchestration.tracking import Store
 
 ARM = "leoclr seed=0"
 LABELS = {ARM: {"method": "leoclr", "seed": "0"}}

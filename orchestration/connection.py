@@ -1,0 +1,84 @@
+"""How MLflow is reached: its client, our experiment, and what it raises in our words."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from orchestration.errors import StoreError
+from orchestration.storage import Home, locked
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+EXPERIMENT = "leoclr-ops"
+CREATE_WAIT_S = 120.0  # for another process that is creating the database, which takes 3 to 7 s
+DEFAULTS = {  # ours, where the user set nothing; MLflow reads them when it is imported or asked
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # 7 by default: a call to a dead server blocks for 246 s
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # stdout is for data
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",  # it tells of each table that it creates
+}
+
+
+def connect(home: Home, uri: str | None) -> tuple[MlflowClient, str, str]:
+    """Return a client for `uri`, else $MLFLOW_TRACKING_URI, else the home's own SQLite file, created when missing.
+
+    With it come the id of our experiment and the place of its artifacts.
+    Raises: StoreError when nothing answers there, or it has no room for our experiment.
+    """
+    for name, value in DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home.database}"
+    from mlflow.tracking import MlflowClient
+
+    home.artifacts.mkdir(parents=True, exist_ok=True)
+    with speaking(uri), locked(home.path / "mlflow.lock", wait_s=CREATE_WAIT_S):  # schema creation races: once
+        client = MlflowClient(tracking_uri=uri)
+        return client, *_experiment(client, home)
+
+
+@contextmanager
+def speaking(uri: str) -> Iterator[None]:
+    """Turn what MLflow raises into a StoreError that names the store and tells no password."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        user = urlsplit(uri).netloc.rpartition("@")[0]
+        fact = str(error).strip().partition("\n")[0] or type(error).__name__
+        hint = "is the store up, and MLFLOW_TRACKING_URI right? `leoclr-ops doctor` tries it"
+        raise StoreError(fact.replace(user, "***") if user else fact, place=without_secrets(uri), hint=hint) from error
+
+
+def without_secrets(uri: str) -> str:
+    """Return `uri` without user name, password and query.
+
+    >>> without_secrets("https://ann:secret@mlflow.example.org:5000/x?token=1")
+    'https://mlflow.example.org:5000/x'
+    """
+    parts = urlsplit(uri)
+    if not parts.netloc:
+        return uri.partition("?")[0]
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+
+
+def _experiment(client: MlflowClient, home: Home) -> tuple[str, str]:
+    """Return id and artifact location of our experiment, which is created when missing."""
+    found = client.get_experiment_by_name(EXPERIMENT)
+    if found is None:
+        served = client.tracking_uri.startswith(("http://", "https://"))  # a server knows its own place for artifacts
+        location = None if served else home.artifacts.resolve().as_uri()
+        found = client.get_experiment(client.create_experiment(EXPERIMENT, artifact_location=location))
+    if found.lifecycle_stage != "active":
+        hint = f"mlflow experiments restore --experiment-id {found.experiment_id}"
+        raise StoreError(f"the experiment `{EXPERIMENT}` was deleted", hint=hint)
+    return str(found.experiment_id), str(found.artifact_location)
