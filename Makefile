@@ -4,6 +4,7 @@
 # make test-slow    the longer proofs
 # make measure      the figures of the README, by benchmarks/quickstart.py
 # make measure-methods   that every method learns, and what its steps cost, by benchmarks/methods.py
+# make bench        this project beside named peers, by benchmarks/everything.py
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' && echo $$p && break; done)
 BIN := .venv/bin
@@ -13,7 +14,7 @@ INSTALLED := .venv/.installed
 export RAY_USAGE_STATS_ENABLED = 0
 export MLFLOW_DISABLE_TELEMETRY = true
 
-.PHONY: install quickstart test lint types contracts fast e2e test-slow measure measure-methods clean
+.PHONY: install quickstart test lint types contracts fast e2e test-slow measure measure-methods bench clean
 
 install: $(INSTALLED)
 
@@ -53,6 +54,10 @@ measure: install
 
 measure-methods: install
 	$(BIN)/python -m benchmarks.methods
+
+bench: install
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev,bench]'
+	$(BIN)/python -m benchmarks.everything
 
 clean:
 	rm -rf .venv .leoclr-ops .mypy_cache .ruff_cache .pytest_cache
