@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from leoclr.methods import module
 from leoclr.methods.contract import Batch, Facts
@@ -34,16 +34,6 @@ SMALL: dict[str, dict[str, Any]] = {
     },
     "vicreg": {"expander": (12, 12, 10)},
 }
-
-
-class Tiny(nn.Sequential):
-    """One convolution with batch norm: what a method needs of a backbone."""
-
-    feature_dim = 6
-
-    def __init__(self) -> None:
-        pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        super().__init__(nn.Conv2d(3, 6, 3, stride=2), nn.BatchNorm2d(6), nn.ReLU(), pool)
 
 
 def batch(name: str, *, images: int, size: int, generator: torch.Generator, dtype: torch.dtype) -> Batch:

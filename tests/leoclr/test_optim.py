@@ -5,19 +5,7 @@ import torch
 from torch import nn
 
 from leoclr.optim import cosine, set_lr, sgd, step_decay, warmup_factor
-
-
-def network() -> nn.Sequential:
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 2)).double()
-
-
-def train(model: nn.Module, optimizer: torch.optim.Optimizer, *, steps: int) -> None:
-    for step in range(steps):
-        images = torch.randn(5, 3, 4, 4, generator=torch.Generator().manual_seed(step), dtype=torch.float64)
-        optimizer.zero_grad()
-        model(images).square().mean().backward()
-        optimizer.step()
+from tests.small_training import network, train
 
 
 @pytest.mark.parametrize("nesterov", [False, True])

@@ -12,7 +12,8 @@ from leoclr.heads import embed
 from leoclr.methods import moco_v2
 from leoclr.methods.clsa import Config, Method, views
 from leoclr.methods.contract import At, Batch
-from tests.small_methods import FACTS, Tiny
+from tests.small_methods import FACTS
+from tests.tiny_backbone import Tiny
 
 MULTI = Config(
     queue_size=20, dim=6, momentum=0.9, variant="multi", pick_weak=(0, 1), pick_strong=(0, 2, 4), strong_temperature=0.3

@@ -9,10 +9,10 @@ from lightly.loss import DINOLoss
 from torch import Tensor, nn
 from torch.nn import functional
 
-from leoclr.methods.contract import At, Batch, Facts
+from leoclr.methods.contract import At, Facts
 from leoclr.methods.dino import RECIPE, Config, Head, Method, views
 from leoclr.pretrain_settings import PretrainSettings
-from tests.tiny_backbone import Tiny
+from tests.tiny_backbone import Tiny, multicrop
 
 CONFIG = Config(
     dim=9,
@@ -25,18 +25,12 @@ CONFIG = Config(
     teacher_temperature=0.05,
     teacher_warmup_epochs=3,
 )
-STEPS, PER_EPOCH, IMAGES = 12, 3, 4
+STEPS, PER_EPOCH = 12, 3
 
 
 def new_method(config: Config = CONFIG) -> Method:
     torch.manual_seed(0)
     return Method(config, Tiny, Facts(images=12, classes=2)).double()
-
-
-def batch(step: int) -> Batch:
-    generator = torch.Generator().manual_seed(step)
-    sides = (16, 16, 8, 8)
-    return Batch(tuple(torch.randn(IMAGES, 3, s, s, generator=generator, dtype=torch.float64) for s in sides))
 
 
 def at(step: int) -> At:
@@ -111,8 +105,8 @@ def test_twelve_steps_equal_main_dino_weight_for_weight() -> None:
     sgd = torch.optim.SGD([p for p in method.parameters() if p.requires_grad], 0.1, momentum=0.9)
     for step in range(STEPS):
         method.before_step(at(step))
-        done = method(batch(step))
-        expected = theirs.step(step, batch(step).views)
+        done = method(multicrop(step))
+        expected = theirs.step(step, multicrop(step).views)
         torch.testing.assert_close(done.loss.detach(), expected, rtol=1e-9, atol=0)
         sgd.zero_grad()
         done.loss.backward()
@@ -133,7 +127,7 @@ def test_loss_equals_lightlys() -> None:
     for name, head in (("student", method.head), ("teacher", method.teacher["head"])):
         head.register_forward_hook(lambda _module, _inputs, output, name=name: outputs.update({name: output}))
     method.before_step(at(0))
-    loss = method(batch(0)).loss
+    loss = method(multicrop(0)).loss
     theirs = DINOLoss(output_dim=9, warmup_teacher_temp=0.03, teacher_temp=0.05, warmup_teacher_temp_epochs=3).double()
     theirs.center.copy_(method.center_1P[None])
     expected = theirs(list(outputs["teacher"].chunk(2)), list(outputs["student"].chunk(4)), epoch=0)
@@ -142,13 +136,13 @@ def test_loss_equals_lightlys() -> None:
 
 def test_gradient_reaches_the_student_only() -> None:
     method = new_method()
-    method(batch(0)).loss.backward()
+    method(multicrop(0)).loss.backward()
     assert all(p.grad is not None for p in method.backbone.parameters())
     assert all(p.grad is None for p in method.teacher.parameters())
 
 
 def test_half_precision_does_not_round_the_center() -> None:
-    method, shown = new_method().float(), batch(0)
+    method, shown = new_method().float(), multicrop(0)
     with torch.autocast("cpu", torch.bfloat16):
         done = method(replace(shown, views=tuple(view.float() for view in shown.views)))
     (mean_1P,) = done.keys
@@ -165,7 +159,7 @@ def test_the_teacher_is_evaluated_unless_the_student_is_asked_for() -> None:
 
 def test_rows_of_the_last_layer_may_have_their_own_length() -> None:
     method = new_method(replace(CONFIG, norm_last_layer=False, freeze_epochs=0))
-    method(batch(0)).loss.backward()
+    method(multicrop(0)).loss.backward()
     assert method.head.scale_P1.grad is not None
     assert method.head.scale_P1.grad.count_nonzero() > 0
 

@@ -11,20 +11,11 @@ from leoclr.augment.views import View
 from leoclr.methods import moco_v2
 from leoclr.methods.contract import At, Batch, Facts
 from leoclr.methods.leoclr import Config, Method, views
+from tests.tiny_backbone import Tiny
 
 CONFIG = Config(queue_size=23, dim=6, momentum=0.9)  # 23 keys: no batch divides them
 FACTS = Facts(images=5, classes=2)
 STEPS = 20
-
-
-class Tiny(nn.Sequential):
-    """One convolution with batch norm: what a method needs of a backbone."""
-
-    feature_dim = 6
-
-    def __init__(self) -> None:
-        pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        super().__init__(nn.Conv2d(3, 6, 3, stride=2), nn.BatchNorm2d(6), nn.ReLU(), pool)
 
 
 def new_method(config: Config = CONFIG) -> Method:

@@ -10,7 +10,8 @@ from leoclr.heads import embed
 from leoclr.methods import simclr
 from leoclr.methods.contract import Batch
 from leoclr.methods.leoclr_end_to_end import Config, Method, views
-from tests.small_methods import FACTS, Tiny
+from tests.small_methods import FACTS
+from tests.tiny_backbone import Tiny
 
 CONFIG = Config(dim=5, joint_views=False)
 

@@ -10,30 +10,16 @@ from leoclr.augment.views import View
 from leoclr.methods import moco_v2
 from leoclr.methods.contract import At, Batch, Facts
 from leoclr.methods.moco_v2 import Config, Method, views
+from tests.tiny_backbone import Tiny, noise
 
 CONFIG = Config(queue_size=20, dim=6, momentum=0.9)
 FACTS = Facts(images=5, classes=2)
 STEPS = 20
 
 
-class Tiny(nn.Sequential):
-    """One convolution with batch norm: what a method needs of a backbone."""
-
-    feature_dim = 6
-
-    def __init__(self) -> None:
-        pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        super().__init__(nn.Conv2d(3, 6, 3, stride=2), nn.BatchNorm2d(6), nn.ReLU(), pool)
-
-
 def new_method() -> Method:
     torch.manual_seed(0)
     return Method(CONFIG, Tiny, FACTS).double()
-
-
-def batch(step: int, *, view: int) -> Tensor:
-    generator = torch.Generator().manual_seed(2 * step + view)
-    return torch.randn(5, 3, 16, 16, generator=generator, dtype=torch.float64)
 
 
 class BuilderTranscript:
@@ -63,7 +49,7 @@ def test_twenty_steps_equal_mocos_builder_weight_for_weight() -> None:
     ours_sgd = torch.optim.SGD([p for p in method.parameters() if p.requires_grad], 0.03, 0.9, weight_decay=1e-4)
     theirs_sgd = torch.optim.SGD(theirs.encoder_q.parameters(), 0.03, 0.9, weight_decay=1e-4)
     for step in range(STEPS):
-        query_NCHW, key_NCHW = batch(step, view=0), batch(step, view=1)
+        query_NCHW, key_NCHW = noise(step, view=0), noise(step, view=1)
         method.before_step(At(step, total=STEPS, epoch=0, epochs=1))
         done = method(Batch((query_NCHW, key_NCHW)))
         expected = theirs.step(query_NCHW, key_NCHW)
@@ -82,7 +68,7 @@ def test_twenty_steps_equal_mocos_builder_weight_for_weight() -> None:
 
 def test_gradient_reaches_the_trained_encoder_only() -> None:
     method = new_method()
-    done = method(Batch((batch(0, view=0), batch(0, view=1))))
+    done = method(Batch((noise(0, view=0), noise(0, view=1))))
     done.loss.backward()
     assert all(p.grad is not None and p.grad.count_nonzero() > 0 for p in method.head.parameters())
     assert all(p.grad is not None for p in method.backbone.parameters())

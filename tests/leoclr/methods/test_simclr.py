@@ -9,7 +9,8 @@ from torch.nn import functional
 from leoclr.augment.views import View
 from leoclr.methods.contract import At, Batch
 from leoclr.methods.simclr import RECIPE, Config, Method, views
-from tests.small_methods import FACTS, Tiny
+from tests.small_methods import FACTS
+from tests.tiny_backbone import Tiny
 
 CONFIG = Config(dim=5)
 STEPS = 10

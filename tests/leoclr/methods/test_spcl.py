@@ -16,7 +16,7 @@ from leoclr.lars import LARS
 from leoclr.methods.contract import At, Batch, Facts, Indices
 from leoclr.methods.spcl import Config, Method, views
 from leoclr.siamese import symmetric_cross_entropy
-from tests.small_methods import Tiny
+from tests.tiny_backbone import Tiny
 
 IMAGES, PAIRS, STEPS = 30, 5, 10
 CONFIG = Config(dim=5, prototypes=3, whitened_dim=4)

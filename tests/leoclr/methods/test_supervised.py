@@ -7,7 +7,8 @@ from torch import nn
 from leoclr.augment.views import View
 from leoclr.methods.contract import Batch
 from leoclr.methods.supervised import Config, Method, views
-from tests.small_methods import FACTS, Tiny, classes
+from tests.small_methods import FACTS, classes
+from tests.tiny_backbone import Tiny
 
 STEPS = 10
 

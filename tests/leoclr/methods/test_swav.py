@@ -7,10 +7,10 @@ from lightly.loss import SwaVLoss
 from torch import Tensor, nn
 from torch.nn import functional
 
-from leoclr.methods.contract import At, Batch, Facts
+from leoclr.methods.contract import At, Facts
 from leoclr.methods.swav import RECIPE, Config, Method, views
 from leoclr.pretrain_settings import PretrainSettings
-from tests.tiny_backbone import Tiny
+from tests.tiny_backbone import Tiny, multicrop
 
 CONFIG = Config(prototypes=7, hidden_dim=8, dim=5, small_crops=2, freeze_steps=3, queue_size=12, queue_from=1)
 STEPS, PER_EPOCH, IMAGES = 12, 4, 4
@@ -19,12 +19,6 @@ STEPS, PER_EPOCH, IMAGES = 12, 4, 4
 def new_method(config: Config = CONFIG) -> Method:
     torch.manual_seed(0)
     return Method(config, Tiny, Facts(images=16, classes=2)).double()
-
-
-def batch(step: int) -> Batch:
-    generator = torch.Generator().manual_seed(step)
-    sides = (16, 16, 8, 8)
-    return Batch(tuple(torch.randn(IMAGES, 3, s, s, generator=generator, dtype=torch.float64) for s in sides))
 
 
 def at(step: int) -> At:
@@ -85,8 +79,8 @@ def test_twelve_steps_equal_main_swav_weight_for_weight() -> None:
     theirs_sgd = torch.optim.SGD(theirs.model.parameters(), 0.1, momentum=0.9, weight_decay=1e-4)
     for step in range(STEPS):
         method.before_step(at(step))
-        done = method(batch(step))
-        expected = theirs.step(step, batch(step).views)
+        done = method(multicrop(step))
+        expected = theirs.step(step, multicrop(step).views)
         torch.testing.assert_close(done.loss, expected, rtol=1e-9, atol=0)
         ours_sgd.zero_grad()
         theirs_sgd.zero_grad()
@@ -108,7 +102,7 @@ def test_loss_equals_lightlys() -> None:
     method.before_step(at(0))
     outputs: list[Tensor] = []
     method.prototypes.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
-    loss = method(batch(0)).loss
+    loss = method(multicrop(0)).loss
     first, second, third, fourth = outputs[0].chunk(4)
     theirs = SwaVLoss(temperature=0.1, sinkhorn_iterations=3, sinkhorn_epsilon=0.05)([first, second], [third, fourth])
     torch.testing.assert_close(loss, theirs.squeeze(), rtol=1e-6, atol=0)
@@ -120,7 +114,7 @@ def test_the_queue_counts_when_it_is_full_and_not_before() -> None:
     for step in range(STEPS):
         method.before_step(at(step))
         used.append(method._is_full(IMAGES))
-        method.update(method(batch(step)))
+        method.update(method(multicrop(step)))
     # filled from epoch 1, step 4; 12 embeddings of 4 images are 3 pushes
     assert used == [False] * 7 + [True] * 5
 
@@ -132,7 +126,7 @@ def test_prototypes_have_unit_length_at_a_step_and_rest_at_the_start() -> None:
     for step, frozen in ((CONFIG.freeze_steps - 1, True), (CONFIG.freeze_steps, False)):
         method.before_step(at(step))
         torch.testing.assert_close(method.prototypes.weight.norm(dim=1), torch.ones(7, dtype=torch.float64))
-        method(batch(step)).loss.backward()
+        method(multicrop(step)).loss.backward()
         method.after_backward(at(step))
         assert (method.prototypes.weight.grad is None) is frozen
 

@@ -22,7 +22,8 @@ from leoclr.augment.views import View
 from leoclr.distributed_norm import convert_sync_batchnorm
 from leoclr.methods import module
 from leoclr.methods.contract import At, Batch
-from tests.small_methods import FACTS, SMALL, Tiny, batch
+from tests.small_methods import FACTS, SMALL, batch
+from tests.tiny_backbone import Tiny
 
 WORKERS = 2
 STEPS = 3
