@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from benchmarks import pairs
 from benchmarks.pairs import Figure
@@ -34,13 +35,13 @@ def main() -> None:
     sys.exit(not all(figure.holds for figure in figures))
 
 
-def _run(part: str, rounds: int) -> list[dict[str, object]]:
+def _run(part: str, rounds: int) -> list[dict[str, Any]]:
     """Return the figures of benchmarks/PART.py. Raises: CalledProcessError when it fails."""
     with tempfile.TemporaryDirectory() as folder:
         written = Path(folder, "figures.json")
         words = [sys.executable, "-m", f"benchmarks.{part}", "--rounds", str(rounds), "--json", str(written)]
         subprocess.run(words, check=True)
-        found: list[dict[str, object]] = json.loads(written.read_text())
+        found: list[dict[str, Any]] = json.loads(written.read_text())
     return found
 
 

@@ -21,6 +21,7 @@ from leoclr.augment.views import View
 from leoclr.data.contract import DataSet
 from leoclr.methods.contract import At, Batch
 from leoclr.pretraining import Pretraining
+from leoclr.stepping import Place
 
 STEPS = 8  # of one timing
 FORWARD, BACKWARD = 1, 2  # a backward pass makes two products for each of the forward pass: for inputs and for weights
@@ -94,7 +95,9 @@ class Subject:
         views = module.views(params.settings, params.image_size)
         made = module.Method(params.settings, lambda: _backbone(params), pretraining.facts(found))
         self.method = made
-        self._work = Pretraining(made, found, params, views, seed=params.seed, device=device)
+        self._work = Pretraining(
+            made, found, params, views, seed=params.seed, place=Place(device=device, compile="off")
+        )
         self._work.start_epoch(0, 0)  # a method may look at all images once
         groups = [dict(group) for group in made.groups()]
         decay = params.weight_decay

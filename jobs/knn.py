@@ -32,4 +32,5 @@ def train_loop(config: Mapping[str, Any]) -> None:
 
 def _build(job: Job, device: torch.device) -> Work:
     params = inputs.params(job, protocols.params_type("knn", job.params))
-    return NearestNeighbors(inputs.backbone(job), inputs.data(job), settings=params.settings, device=device)
+    backbone, data, workers = inputs.backbone(job), inputs.data(job), job.resources.loader_workers
+    return NearestNeighbors(backbone, data, settings=params.settings, device=device, workers=workers)

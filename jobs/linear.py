@@ -34,14 +34,8 @@ def train_loop(config: Mapping[str, Any]) -> None:
 
 def _build(job: Job, device: torch.device) -> Work:
     params = inputs.params(job, protocols.params_type("linear", job.params))
-    backbone, data = inputs.backbone(job), inputs.data(job)
-    if isinstance(params.settings, LBFGS):
-        return LogisticProbe(backbone, data, settings=params.settings, seed=params.seed, device=device)
-    return LinearProbe(
-        backbone,
-        data,
-        settings=params.settings,
-        seed=params.seed,
-        device=device,
-        workers=job.resources.loader_workers,
-    )
+    backbone, data, workers = inputs.backbone(job), inputs.data(job), job.resources.loader_workers
+    settings, seed = params.settings, params.seed
+    if isinstance(settings, LBFGS):
+        return LogisticProbe(backbone, data, settings=settings, seed=seed, device=device, workers=workers)
+    return LinearProbe(backbone, data, settings=settings, seed=seed, device=device, workers=workers)

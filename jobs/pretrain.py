@@ -17,6 +17,7 @@ from leoclr import backbones, checkpoint, methods, pretraining
 from leoclr.data.contract import Corrupt
 from leoclr.pretrain_settings import PretrainSettings
 from leoclr.pretraining import Pretraining
+from leoclr.stepping import Place
 from leoclr.work import Work
 
 METRICS = (Metric("knn_top1", "%", "higher", "kNN top-1"),)
@@ -87,8 +88,7 @@ def _build(job: Job, device: torch.device) -> Work:
         params,
         module.views(params.settings, params.image_size),
         seed=params.seed,
-        device=device,
-        loader_workers=job.resources.loader_workers,
+        place=Place(device=device, loader_workers=job.resources.loader_workers, compile=job.resources.compile),
     )
 
 

@@ -13,5 +13,5 @@ Dimension key of every tensor name in this package (`query_ND` has images as row
     V  views of an image                 M  steps
 """
 
-RESULTS_VERSION = 2
+RESULTS_VERSION = 3
 """Part of every fingerprint. It moves when a change moves numbers; `tests/golden/losses.json` notices."""

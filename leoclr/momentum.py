@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from leoclr import distributed
 from leoclr.heads import embed
+from leoclr.levels import Levels
 
 _VIEWS = 2
 """Key views of one step at most: each has its own shuffle."""
@@ -37,15 +38,24 @@ class SlowEncoder(nn.Module):
     """
 
     def __init__(
-        self, backbone: nn.Module, head: nn.Module, *, momentum: float, shuffle_bn: bool, bn_splits: int = 1
+        self,
+        backbone: nn.Module,
+        head: nn.Module,
+        *,
+        momentum: float,
+        shuffle_bn: bool,
+        bn_splits: int = 1,
+        levels: Levels | None = None,
     ) -> None:
         """Copy `backbone` and `head` as they are; `momentum` is 0..1 per step, 1 never moves.
 
+        With `levels` images travel to other workers as uint8, else as they are.
         With `bn_splits` above 1 their batch norm looks at so many parts of a batch, and one worker shuffles too.
         """
         super().__init__()
         self.backbone = copy.deepcopy(backbone).requires_grad_(False)
         self.head = copy.deepcopy(head).requires_grad_(False)
+        self.levels = levels
         self._momentum = momentum
         self._shuffle_bn, self._bn_splits = shuffle_bn, bn_splits
         self._step = 0
@@ -68,6 +78,13 @@ class SlowEncoder(nn.Module):
         """
         if not self._shuffle_bn:
             return embed(self.backbone, self.head, images_NCHW)
-        seed, parts = self._step * _VIEWS + view, self._bn_splits > 1
-        shuffled_NCHW, order_B = distributed.shuffle(images_NCHW, seed=seed, even_alone=parts)
+        seed = self._step * _VIEWS + view
+        shuffled_NCHW, order_B = self._shuffle(images_NCHW, seed=seed)
         return distributed.unshuffle(embed(self.backbone, self.head, shuffled_NCHW), order_B)
+
+    def _shuffle(self, images_NCHW: Tensor, *, seed: int) -> tuple[Tensor, Tensor]:
+        parts = self._bn_splits > 1
+        if self.levels is None or distributed.world_size() == 1:
+            return distributed.shuffle(images_NCHW, seed=seed, even_alone=parts)
+        levels_NCHW, order_B = distributed.shuffle(self.levels.rounded(images_NCHW), seed=seed, even_alone=parts)
+        return self.levels.normalized(levels_NCHW, dtype=images_NCHW.dtype), order_B

@@ -22,6 +22,9 @@ class PretrainSettings:
 
     epochs: int = 200
     batch: int = 256  # images of one step, over all workers
+    # Passes that a step takes over equal parts of its batch, for memory; the whole batch at once, as main_moco.py does.
+    # Batch norm sees a part. Refused where the loss compares the images of a batch
+    accumulate: int = 1
     image_size: int = 224  # side of the largest view, pixels
     backbone: Literal["resnet18", "resnet34", "resnet50"] = "resnet50"
     width: int = 64  # channels of the first block; 64 is the published network
@@ -46,9 +49,11 @@ class PretrainSettings:
     knn: KnnSettings = field(default_factory=KnnSettings)
 
     def __post_init__(self) -> None:
-        for name in ("batch", "image_size", "width", "lr"):
+        for name in ("batch", "accumulate", "image_size", "width", "lr"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name}: {getattr(self, name)} is not positive")
+        if self.batch % self.accumulate:
+            raise ValueError(f"accumulate: {self.batch} images are not {self.accumulate} equal parts")
         for name in ("epochs", "warmup_epochs", "knn_every", "weight_decay", "vector_lr_scale"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}: {getattr(self, name)} is negative")

@@ -11,16 +11,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from leoclr import distributed, distributed_norm, optim
+from leoclr import distributed
 from leoclr.augment.loader import ViewLoader, epoch_plan
 from leoclr.augment.views import TestView, View
 from leoclr.data.contract import UNLABELED, DataSet, Split, draw_per_class
 from leoclr.evaluate import features, knn
-from leoclr.lars import LARC, LARS
 from leoclr.methods.contract import At, Batch, Facts, Indices, Method
 from leoclr.pretrain_settings import PretrainSettings
+from leoclr.stepping import Place, Stepper
 from leoclr.work import Number
 
 SMALL = 64  # pixels: smaller images are not enlarged and cropped for a test, there is no border to lose
@@ -30,7 +30,8 @@ _CHUNK = 256  # images of a survey at once
 
 def facts(data: DataSet) -> Facts:
     """Return what a method that reads no classes may know of `data`."""
-    return Facts(images=len(_split(data, reads_classes=False)), classes=len(data.classes))
+    images = len(_split(data, reads_classes=False))
+    return Facts(images=images, classes=len(data.classes), mean=data.mean, std=data.std)
 
 
 class Pretraining:
@@ -47,23 +48,17 @@ class Pretraining:
         views: tuple[View, ...],
         *,
         seed: int,
-        device: torch.device,
-        loader_workers: int = 0,
+        place: Place,
     ) -> None:
-        self._settings, self._seed, self._device, self._data = settings, seed, device, data
-        self._views, self._loader_workers = views, loader_workers
+        self._settings, self._seed, self._place, self._data = settings, seed, place, data
+        self._views, self._device = views, place.device
         self._split = _split(data, reads_classes=method.READS_CLASSES)
         known = self._split.labels != UNLABELED
         self._members = np.flatnonzero(known) if method.READS_CLASSES else np.arange(len(self._split))
-        self.method = method.to(device).to(memory_format=torch.channels_last)  # faster, on a CPU too
-        if settings.sync_bn:
-            distributed_norm.convert_sync_batchnorm(self.method)  # in place
         self.epochs = settings.epochs
-        self._train: nn.Module = self.method
-        if settings.epochs:  # the control is never trained: it needs neither gradients nor an optimizer
-            self._train = distributed.wrap(self.method, device)
-            self._optimizer = _optimizer(self.method, settings)
-        self._loader = self._new_loader(views)
+        self._stepper = Stepper(method, settings, place)
+        self.method = self._stepper.method
+        self._loader = self._new_loader(views, compiled=self._stepper.compiled)
         self._batches: Iterator[tuple[Tensor, ...]] = iter(())
         self._chosen: list[Indices] = []  # the images of the steps to come
         self._epoch = self._step = 0
@@ -85,38 +80,30 @@ class Pretraining:
         )
         drawn = [self._members[indices] for indices in plan]
         self._chosen = [self.method.choose(each, self._at(at)) for at, each in enumerate(drawn[step:], start=step)]
-        self._batches = self._loader.batches(epoch, list(self._chosen))
-        self._train.train()
+        parts = [part for chosen_N in self._chosen for part in self._parts(chosen_N)]
+        self._batches = self._loader.batches(epoch, parts)
+        self._stepper.train()
 
     def train_step(self) -> Mapping[str, Tensor | Number]:
         at, images_N = self._at(self._step), self._chosen.pop(0)
-        batch = self._batch(next(self._batches), images_N)
         lr = self._settings.rate(at.epoch + self._step / self.steps(at.epoch))
-        optim.set_lr(self._optimizer, lr, fixed=self._settings.lr)
-        self.method.before_step(at)
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._settings.precision == "bf16"):
-            step = self._train(batch)
-        self._optimizer.zero_grad(set_to_none=True)
-        step.loss.backward()
-        self.method.after_backward(at)
-        self._optimizer.step()
-        self.method.update(step)
+        step = self._stepper.take((self._batch(next(self._batches), part) for part in self._parts(images_N)), at, lr=lr)
         self._step += 1
         seen = len(images_N) * distributed.world_size()
-        return {"loss": step.loss.detach(), "lr": lr, "images": seen, **dict(step.watch)}
+        return {"loss": step.loss, "lr": lr, "images": seen, **dict(step.watch)}
 
     def end_epoch(self, epoch: int) -> Mapping[str, Number]:
         every = self._settings.knn_every
         return self._monitor() if every and (epoch + 1) % every == 0 and epoch + 1 < self.epochs else {}
 
     def state(self) -> dict[str, Any]:
-        optimizer = self._optimizer.state_dict() if self.epochs else None
-        return {"method": self.method.state_dict(), "optimizer": optimizer}
+        optimizer = self._stepper.optimizer
+        return {"method": self.method.state_dict(), "optimizer": optimizer.state_dict() if optimizer else None}
 
     def load(self, state: dict[str, Any]) -> None:
         self.method.load_state_dict(state["method"])
-        if self.epochs:
-            self._optimizer.load_state_dict(state["optimizer"])
+        if self._stepper.optimizer:
+            self._stepper.optimizer.load_state_dict(state["optimizer"])
 
     def finish(self) -> Mapping[str, Number]:
         return self._monitor()
@@ -131,11 +118,11 @@ class Pretraining:
         plan = [mine[start : start + _CHUNK] for start in range(0, share, _CHUNK)]
         # One network for all images: batch-norm statistics are each worker's own, and only worker 0's are saved.
         distributed.share_buffers(self.method.backbone)
-        with features.evaluating(self.method.backbone), torch.no_grad():
+        with self._stepper.plain(), features.evaluating(self.method.backbone), torch.no_grad():
             rows = [self.method.backbone(images_NCHW) for (images_NCHW,) in loader.batches(epoch, plan)]
         return distributed.gather(torch.cat(rows))[:size]
 
-    def _new_loader(self, views: tuple[View, ...]) -> ViewLoader:
+    def _new_loader(self, views: tuple[View, ...], *, compiled: bool = False) -> ViewLoader:
         return ViewLoader(
             self._split.images,
             views,
@@ -143,12 +130,17 @@ class Pretraining:
             std=self._data.std,
             seed=self._seed,
             device=self._device,
-            workers=self._loader_workers,
+            workers=self._place.loader_workers,
+            compiled=compiled,
         )
 
     def _at(self, step: int) -> At:
         before = sum(self.steps(epoch) for epoch in range(self._epoch))
         return At(before + step, self.epochs * self.steps(0), self._epoch, self.epochs)
+
+    def _parts(self, images_N: Indices) -> list[Indices]:
+        """Return the images of each pass of a step."""
+        return np.split(images_N, self._settings.accumulate)
 
     def _batch(self, views: tuple[Tensor, ...], images_N: Indices) -> Batch:
         classes_N = None
@@ -163,7 +155,15 @@ class Pretraining:
         per_class = max(1, int(np.bincount(labels[labels >= 0]).min()) // HOLD_OUT)
         held, bank = (torch.from_numpy(part).to(self._device) for part in draw_per_class(labels, per_class, seed=0))
         view = TestView(resize=size if size < SMALL else round(size * 256 / 224), size=size)
-        rows_MF = features.extract(self.method.evaluated(), self._data, "train", view=view, device=self._device)
+        with self._stepper.plain():
+            rows_MF = features.extract(
+                self.method.evaluated(),
+                self._data,
+                "train",
+                view=view,
+                device=self._device,
+                workers=self._place.loader_workers,
+            )
         labels_M = features.labels(self._data, "train", self._device)
         found = knn.vote(rows_MF[bank], labels_M[bank], rows_MF[held], settings=self._settings.knn)
         return {"knn_top1": 100.0 * (found == labels_M[held]).double().mean().item()}
@@ -183,33 +183,3 @@ class _Survey:
 def _split(data: DataSet, *, reads_classes: bool) -> Split:
     """Return the split that a method trains on: the images without labels where a data set has such."""
     return data.splits["train" if reads_classes or "unlabeled" not in data.splits else "unlabeled"]
-
-
-def _optimizer(method: Method, settings: PretrainSettings) -> torch.optim.Optimizer:
-    momentum, decay = settings.sgd_momentum, settings.weight_decay
-    groups = _groups(method, settings)
-    if settings.optimizer == "larc":
-        return LARC(groups, lr=settings.lr, momentum=momentum, weight_decay=decay)
-    if settings.optimizer in ("lars", "lars_late"):
-        late = settings.optimizer == "lars_late"
-        nesterov = settings.nesterov
-        return LARS(groups, lr=settings.lr, momentum=momentum, weight_decay=decay, late_rate=late, nesterov=nesterov)
-    return optim.sgd(groups, lr=settings.lr, momentum=momentum, weight_decay=decay, nesterov=settings.nesterov)
-
-
-def _groups(method: Method, settings: PretrainSettings) -> list[dict[str, Any]]:
-    """Return the method's groups; vectors are apart from arrays where their rate or their decay differs."""
-    groups: list[dict[str, Any]] = []
-    for group in method.groups():
-        rest: dict[str, Any] = {key: value for key, value in group.items() if key != "params"}
-        if group.get("plain", False):
-            rest["weight_decay"] = 0.0
-        if settings.decay_vectors and settings.vector_lr_scale == 1:
-            groups.append({"params": group["params"], **rest})
-            continue
-        arrays = [parameter for parameter in group["params"] if parameter.ndim > 1]
-        vectors = [parameter for parameter in group["params"] if parameter.ndim <= 1]
-        scale = rest.get("lr_scale", 1.0) * settings.vector_lr_scale
-        decay = {} if settings.decay_vectors else {"weight_decay": 0.0}
-        groups += [{"params": arrays, **rest}, {"params": vectors, **rest, **decay, "lr_scale": scale}]
-    return [group for group in groups if group["params"]]

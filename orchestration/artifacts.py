@@ -41,15 +41,25 @@ class Artifacts:
         Raises:
             StoreError: the run has no such file, or the file is missing or damaged.
         """
-        place = f"run {raw.run_id}"
-        if (digest := raw.tags.get(records.MANIFEST_SHA256)) is None:
-            raise StoreError("it has no result: it did not finish", place=place)
-        digests = read_manifest(self._checked(raw, MANIFEST, digest))
+        digests = self._manifest(raw)
         if file not in digests:
-            raise StoreError(
-                f"its result has no file `{file}`", place=place, hint=f"it has: {', '.join(sorted(digests))}"
-            )
+            hint = f"it has: {', '.join(sorted(digests))}"
+            raise StoreError(f"its result has no file `{file}`", place=f"run {raw.run_id}", hint=hint)
         return self._checked(raw, file, digests[file])
+
+    def check(self, raw: RawRun) -> dict[str, Path]:
+        """Return the path on this machine of every file of a finished stage, by name; each is hashed anew.
+
+        Raises:
+            StoreError: the run has no result, or a file of it is missing or damaged.
+        """
+        return {file: self._checked(raw, file, digest) for file, digest in self._manifest(raw).items()}
+
+    def _manifest(self, raw: RawRun) -> dict[str, str]:
+        """Return sha256 by file of a run's result. Raises: StoreError."""
+        if (digest := raw.tags.get(records.MANIFEST_SHA256)) is None:
+            raise StoreError("it has no result: it did not finish", place=f"run {raw.run_id}")
+        return read_manifest(self._checked(raw, MANIFEST, digest))
 
     def _problem(self, raw: RawRun, digest_of: Callable[[Path], str]) -> str:
         if (digest := raw.tags.get(records.MANIFEST_SHA256)) is None:

@@ -102,9 +102,14 @@ class Backend:
 
     def ended(self, handles: Sequence[Any], *, timeout_s: float) -> dict[Any, Ended]:
         """Return those of `handles` whose jobs have ended; wait up to `timeout_s` seconds for the first."""
-        done, _ = self._ray.wait(list(handles), num_returns=len(handles), timeout=timeout_s)
+        first, _ = self._ray.wait(list(handles), num_returns=1, timeout=timeout_s)  # what waits for it starts at once
+        done, _ = self._ray.wait(list(handles), num_returns=len(handles), timeout=0) if first else ([], [])
         self._groups.difference_update(done)
         return {handle: self._outcome(handle) for handle in done}
+
+    def stop(self, handle: Any, *, force: bool) -> None:
+        """Interrupt a job and what it started; `force` ends its process, which no other job can use then."""
+        self._ray.cancel(handle, force=force, recursive=True)
 
     def _outcome(self, handle: Any) -> Ended:
         exceptions = self._ray.exceptions

@@ -70,10 +70,9 @@ def end_tree(owner: psutil.Process, grace_s: float) -> int:
 
 
 def _choose(store: Store, reference: str | None) -> Submission:
-    submissions = store.submissions()
     if reference is None:
-        return _only([submission for submission in submissions if submission.status == "RUNNING"])
-    submission, stage = look.find(store, reference, submissions)
+        return _only(store.submissions(running=True))
+    submission, stage = look.find(store, reference)
     if stage is not None:
         hint = f"cancel its submission: leoclr-ops cancel {submission.run_id[:8]}"
         raise NotFound("only a whole submission can be stopped, and this is a stage", place=f"run {stage}", hint=hint)

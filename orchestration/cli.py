@@ -8,26 +8,14 @@ from __future__ import annotations
 import json
 import os
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from orchestration import cli_files, errors
+from orchestration import cli_files, cli_runs, cli_sweep, cli_tables, errors
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from orchestration.preflight import Note
-    from orchestration.runner import Outcome
-    from orchestration.spec import PipelineSpec
-    from orchestration.table_spec import TableSpec
-    from orchestration.tracking import Store
-
-STOPPED = 130  # 128 + SIGINT, as shells count
 CLOSED_PIPE = 141  # 128 + SIGPIPE: `leoclr-ops table x | head` is no mistake
-Format = Literal["text", "md", "csv", "latex"]  # table_text's: importing it here would slow `--help` down
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
 
 
@@ -45,7 +33,7 @@ class _Commands(TyperGroup):
             typer.echo(errors.render(error), err=True)
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt:
-            raise typer.Exit(STOPPED) from None
+            raise typer.Exit(cli_runs.STOPPED) from None
         except BrokenPipeError:
             os.dup2(
                 os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
@@ -71,18 +59,8 @@ def main() -> None:
     app(prog_name="leoclr-ops")
 
 
-def _names(folder: str, start: str) -> list[str]:
-    """Return the shipped names without importing what reads the files: a Tab key has no patience."""
-    found = (path.stem for path in (Path(__file__).parent / folder).glob("*.yaml"))
-    return sorted(name for name in found if name.startswith(start))
-
-
 def _complete_pipeline(incomplete: str) -> list[str]:
-    return _names("pipelines", incomplete)
-
-
-def _complete_table(incomplete: str) -> list[str]:
-    return _names("tables", incomplete)
+    return cli_runs.names("pipelines", incomplete)
 
 
 def _version(wanted: bool) -> None:
@@ -94,10 +72,17 @@ def _version(wanted: bool) -> None:
 
 
 Pipeline = Annotated[
-    str,
+    str | None,
     typer.Argument(
-        metavar="PIPELINE", help="A pipeline file, or the name of a shipped one.", autocompletion=_complete_pipeline
+        metavar="PIPELINE",
+        help="A pipeline file, or the name of a shipped one.",
+        autocompletion=_complete_pipeline,
+        show_default=False,
     ),
+]
+Table = Annotated[
+    str | None,
+    typer.Option("--table", metavar="TABLE", help="What a table lacks, instead.", autocompletion=cli_tables.complete),
 ]
 Sets = Annotated[
     list[str] | None,
@@ -122,46 +107,41 @@ def root(
 
 @app.command()
 def submit(
-    pipeline: Pipeline,
+    pipeline: Pipeline = None,
+    table: Table = None,
     sets: Sets = None,
     data: Data = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
 ) -> None:
-    """Run what is left to do of a pipeline; print its table."""
-    if dry_run:
-        plan(pipeline, sets, data)
+    """Run what is left to do of a pipeline, or what a table lacks; print the table."""
+    if (name := _goal(pipeline, table, sets)) is not None:
+        cli_tables.submit(name, data, dry_run=dry_run)
         return
     from orchestration import spec
 
-    loaded = spec.load(pipeline, _overrides(sets, data))
-    from orchestration import opening, runner  # torch and Ray take seconds: a mistake in the file is told before
-    from orchestration.display import display
-    from orchestration.prepare import look_over, prepare
-
-    home, store = opening.create()
-    planned = prepare(loaded, home, store)
-    _warn(look_over(loaded, planned, home))
-    with display(sys.stderr) as show:
-        outcome = runner.submit(loaded, planned, store, home, show=show)
-    _end(outcome, store, loaded)
+    loaded = spec.load(pipeline or "", cli_runs.overrides(sets, data))
+    if dry_run:
+        cli_runs.plan(loaded)
+    else:
+        cli_tables.end(*cli_runs.run(loaded), loaded)
 
 
 @app.command()
-def plan(pipeline: Pipeline, sets: Sets = None, data: Data = None) -> None:
+def plan(pipeline: Pipeline = None, table: Table = None, sets: Sets = None, data: Data = None) -> None:
     """Print what `submit` would do, and why; start nothing."""
-    from orchestration import opening, spec, text
-    from orchestration.prepare import look_over, prepare
+    if (name := _goal(pipeline, table, sets)) is not None:
+        cli_tables.plan(name, data)
+        return
+    from orchestration import spec
 
-    loaded = spec.load(pipeline, _overrides(sets, data))
-    home, store = opening.past()
-    planned = prepare(loaded, home, store)
-    _warn(look_over(loaded, planned, home))
-    typer.echo(text.of_plan(planned, loaded.title, color=sys.stdout.isatty()))
+    cli_runs.plan(spec.load(pipeline or "", cli_runs.overrides(sets, data)))
 
 
 @app.command()
 def status(run: AnyRun = None, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Print what runs and what ran; with RUN, every stage of it."""
+    """Print what runs and what ran; with RUN, or the name of a sweep, all of it."""
+    if run and cli_sweep.status(run, as_json=as_json):
+        return
     from orchestration import look, opening, text
 
     home, store = opening.known() if run else opening.past()
@@ -188,7 +168,9 @@ def logs(
 
 @app.command()
 def cancel(run: AnyRun = None) -> None:
-    """Stop a running submission; `submit` continues it."""
+    """Stop a running submission, or the sweep of that name; the command that began it continues it."""
+    if run and cli_sweep.cancel(run):
+        return
     from orchestration import cancel as stopping
     from orchestration import opening
 
@@ -197,19 +179,6 @@ def cancel(run: AnyRun = None) -> None:
         typer.echo(f"stopped {stage}", err=True)
     killed = f"; {stopped.killed} processes had to be killed" if stopped.killed else ""
     typer.echo(f"stopped run {stopped.run_id[:8]} of {stopped.pipeline}{killed}", err=True)
-
-
-@app.command()
-def table(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A table file or name.", autocompletion=_complete_table)],
-    form: Annotated[Format, typer.Option("--format", help="How to write it.")] = "text",
-    submission: Annotated[str | None, typer.Option(metavar="RUN", help="A submission; the latest by default.")] = None,
-) -> None:
-    """Print a table from finished runs."""
-    from orchestration import opening, table_spec
-
-    _, store = opening.known()
-    _print_table(table_spec.load(name), store, submission=submission, form=form)
 
 
 @app.command()
@@ -253,44 +222,18 @@ def pipelines() -> None:
         typer.echo(f"{name:20} {spec.load(name).title}")
 
 
+app.command()(cli_sweep.sweep)
+app.command()(cli_sweep.sweeps)
 app.command("import")(cli_files.import_)
 app.command("export")(cli_files.export)
 app.add_typer(cli_files.data, name="data")
+app.add_typer(cli_tables.app, name="table")
 
 
-def _overrides(sets: list[str] | None, data: list[str] | None) -> list[str]:
-    """Return `--set` and `--data` in one list; folders of the command line are relative to the current folder."""
-    overrides = list(sets or [])
-    for entry in data or []:
-        name, equals, folder = entry.partition("=")
-        if not (name and equals and folder):
-            raise typer.BadParameter(f"{entry!r} is not NAME=DIR", param_hint="--data")
-        overrides.append(f"data.{name}={json.dumps(str(Path(folder).expanduser().absolute()))}")
-    return overrides
-
-
-def _warn(notes: Sequence[Note]) -> None:
-    """Print what an expert would say of a pipeline before it runs."""
-    for note in notes:
-        typer.echo(f"warning: {note.place}: {note.fact}\n   hint: {note.hint}", err=True)
-
-
-def _end(outcome: Outcome, store: Store, loaded: PipelineSpec) -> None:
-    """Print what came of a submission: its table, and what failed."""
-    from orchestration import table_spec
-
-    short = outcome.run_id[:8]
-    if outcome.stopped:
-        typer.echo(f"stopped run {short}; the same command continues it", err=True)
-        raise typer.Exit(STOPPED)
-    chosen = table_spec.load(loaded.table) if loaded.table else table_spec.default(loaded)
-    _print_table(chosen, store, submission=outcome.run_id)
-    if outcome.failed:
-        raise errors.StageFailed("\n  ".join(["stages failed:", *outcome.failed]), hint=f"leoclr-ops logs {short}")
-
-
-def _print_table(chosen: TableSpec, store: Store, *, submission: str | None, form: Format = "text") -> None:
-    from orchestration import table_text
-    from orchestration.table import collect
-
-    typer.echo(table_text.render(collect(chosen, store, submission), form).rstrip("\n"))
+def _goal(pipeline: str | None, table: str | None, sets: list[str] | None) -> str | None:
+    """Return the table whose missing cells are meant; None where it is a pipeline."""
+    if (pipeline is None) == (table is None):
+        raise typer.BadParameter("name a pipeline, or a table by --table", param_hint="PIPELINE")
+    if table is not None and sets:
+        raise typer.BadParameter("a table's pipelines run as they are", param_hint="--set")
+    return table

@@ -8,10 +8,14 @@ from typing import Annotated, Literal
 
 import typer
 
+Form = Literal["jpeg", "raw"]
 Format = Literal["torchvision", "timm", "detectron2", "safetensors"]  # formats.FORMATS: importing it loads torch
 
 data = typer.Typer(
-    help="Check or download a data set.", no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False
+    help="Check, download or pack a data set.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
 )
 
 DataSet = Annotated[str, typer.Argument(metavar="NAME", help="A data set, as `dataset:` of a pipeline names it.")]
@@ -77,6 +81,37 @@ def fetch(name: DataSet, root: Root = None) -> None:
     into = _folder(name, root)
     with transfer(sys.stderr, name) as show:
         data_sets.fetch(name, into, show=show)
+    typer.echo(str(into))
+
+
+@data.command()
+def pack(
+    name: DataSet,
+    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="The folder that is made.")],
+    root: Root = None,
+    form: Annotated[Form, typer.Option("--form", help="JPEG files, or pixels: faster to read, larger.")] = "jpeg",
+    side: Annotated[int, typer.Option(min=1, help="Pixels of the shorter side at most.")] = 256,
+    quality: Annotated[int, typer.Option(min=1, max=95, help="Of JPEG.")] = 90,
+    workers: Annotated[int, typer.Option(min=0, help="Processes; 0: one for each CPU.")] = 0,
+    skip: Annotated[int, typer.Option(metavar="N", min=0, help="Leave out up to N damaged images.")] = 0,
+) -> None:
+    """Write small copies of a data set's images into one file; print its folder.
+
+    It loads faster: name the folder in place of the originals, `--data NAME=DIR`. What was interrupted goes on where it
+    stopped.
+    """
+    from leoclr.data.shrinking import Shrinking
+    from orchestration import packing
+    from orchestration.display import counting
+
+    how = Shrinking(form=form, side=side, quality=quality)
+    into = to.expanduser().absolute()
+    order = packing.Order(name=name, root=_folder(name, root), to=into, how=how, workers=workers, limit=skip)
+    with counting(sys.stderr, name, "images") as show:
+        done = packing.pack(order, show)
+    left_out = f"; left out {len(done.left_out)}: {', '.join(done.left_out)}" if done.left_out else ""
+    said = "" if done.is_new else "already there: "
+    typer.echo(f"{said}{done.images:,} images, {done.bytes / 1e6:,.1f} MB{left_out}", err=True)
     typer.echo(str(into))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -35,13 +36,18 @@ def connect(home: Home, uri: str | None) -> tuple[MlflowClient, str, str]:
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home.database}"
+    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or own(home)
     from mlflow.tracking import MlflowClient
 
     home.artifacts.mkdir(parents=True, exist_ok=True)
     with speaking(uri), locked(home.path / "mlflow.lock", wait_s=CREATE_WAIT_S):  # schema creation races: once
         client = MlflowClient(tracking_uri=uri)
         return client, *_experiment(client, home)
+
+
+def own(home: Home) -> str:
+    """Return the tracking URI of the home's own SQLite file."""
+    return f"sqlite:///{home.database}"
 
 
 @contextmanager
@@ -52,7 +58,7 @@ def speaking(uri: str) -> Iterator[None]:
 
     try:
         yield
-    except (MlflowException, SQLAlchemyError, OSError) as error:
+    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
         user = urlsplit(uri).netloc.rpartition("@")[0]
         fact = str(error).strip().partition("\n")[0] or type(error).__name__
         hint = "is the store up, and MLFLOW_TRACKING_URI right? `leoclr-ops doctor` tries it"

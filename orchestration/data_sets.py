@@ -9,7 +9,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from leoclr import data as datasets
-from leoclr.data import birdsnap, corrupt, digest_cache
+from leoclr.data import birdsnap, corrupt, digest_cache, manifest, packed
 from leoclr.data.contract import DataError, DataSet
 from leoclr.data.files import Files
 from orchestration.archives import ARCHIVES, BY_HAND, COUNTS, MD5, Archive
@@ -54,7 +54,7 @@ def check(name: str, root: Path, *, decode: bool = False) -> Report:
 
     Raises: NotFound when no data set is called that.
     """
-    module = datasets.module(_known(name))
+    module = datasets.module(known(name))
     digest_cache.forget(root)
     digest = None
     try:
@@ -66,8 +66,7 @@ def check(name: str, root: Path, *, decode: bool = False) -> Report:
     findings = (
         Finding("ok", f"digest {digest}"),
         *_counted(name, data),
-        *_summed(name, root),
-        *_absent(name, root),
+        *(_stored(root) if manifest.is_store(root) else (*_summed(name, root), *_absent(name, root))),
         *_decoded(data, every=decode),
     )
     counts = {split: len(part) for split, part in data.splits.items()}
@@ -84,7 +83,7 @@ def fetch(name: str, root: Path, show: Show, *, mirror: str | None = None) -> tu
         a download fails, an archive is not the published one, or `root` cannot be written; StoreError when another
         process is fetching it.
     """
-    archives = ARCHIVES.get(_known(name))
+    archives = ARCHIVES.get(known(name))
     if archives is None:
         return _by_hand(name, root)
     try:
@@ -123,7 +122,8 @@ def _bring(archive: Archive, root: Path, show: Show, *, mirror: str | None) -> b
     return True
 
 
-def _known(name: str) -> str:
+def known(name: str) -> str:
+    """Return `name` if a data set is called that. Raises: NotFound."""
     if name not in datasets.DATASETS:
         raise NotFound(f"no data set is called `{name}`", hint=did_you_mean(name, datasets.DATASETS))
     return name
@@ -182,6 +182,19 @@ def _decoded(data: DataSet, *, every: bool) -> list[Finding]:
         f"replace them, or leave them out: `corrupt: {{policy: skip, limit: {len(bad)}}}` in the params of each stage"
     )
     return [Finding("fail", f"{looked}; {len(bad):,} are damaged: {_some([str(path) for path in bad])}", hint)]
+
+
+def _stored(root: Path) -> list[Finding]:
+    """Compare the files of a packed store with their sha256."""
+    found = manifest.read(root)
+    how = f"{found.form}, side {found.side}" + (f", quality {found.quality}" if found.form == "jpeg" else "")
+    left_out = f"; {len(found.left_out):,} damaged originals were left out" if found.left_out else ""
+    told = Finding("ok", f"packed as {how}, from originals with digest {found.source[:12]}{left_out}")
+    bad = packed.problems(root)
+    hint = "pack the data set anew, or copy the store anew"
+    return (
+        [told, *(Finding("fail", fact, hint) for fact in bad)] if bad else [told, Finding("ok", "every sha256 agrees")]
+    )
 
 
 def _files(data: DataSet) -> list[Files]:

@@ -1,4 +1,4 @@
-"""Show a submission or a download while it runs: redrawn on a terminal, a line an event on a pipe and in CI."""
+"""Show what takes long while it runs: redrawn on a terminal, a line an event on a pipe and in CI."""
 
 from __future__ import annotations
 
@@ -79,21 +79,43 @@ def transfer(stream: TextIO, name: str) -> Iterator[Callable[[int, int | None], 
         yield PlainTransfer(stream, name)
 
 
+@contextmanager
+def counting(stream: TextIO, name: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+    """Yield the function that shows how many of a known number are done; `unit` names them."""
+    if is_live(stream):
+        with _live_counting(stream, name, unit) as show:
+            yield show
+    else:
+        yield PlainTransfer(stream, name, unit=unit, scale=1)
+
+
 class PlainTransfer:
     """Writes a line when a file begins, every EVENT_EVERY_S, and when it is whole."""
 
-    def __init__(self, stream: TextIO, name: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        stream: TextIO,
+        name: str,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        unit: str = "MB",
+        scale: int = 1_000_000,
+    ) -> None:
         self._stream, self._name, self._clock = stream, name, clock
+        self._unit, self._scale = unit, scale
         self._told, self._before = -EVENT_EVERY_S, 0
 
     def __call__(self, done: int, total: int | None) -> None:
         """Write a line if it is time for one."""
         now = self._clock()
         if now - self._told >= EVENT_EVERY_S or done < self._before or (done == total and done != self._before):
-            of = f" of {total / 1e6:.1f}" if total else ""
-            print(f"{self._name}: {done / 1e6:.1f}{of} MB", file=self._stream, flush=True)
+            of = f" of {self._number(total)}" if total else ""
+            print(f"{self._name}: {self._number(done)}{of} {self._unit}", file=self._stream, flush=True)
             self._told = now
         self._before = done
+
+    def _number(self, count: int) -> str:
+        return f"{count:,}" if self._scale == 1 else f"{count / self._scale:.1f}"
 
 
 @contextmanager
@@ -102,6 +124,17 @@ def _live_transfer(stream: TextIO, name: str) -> Iterator[Callable[[int, int | N
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
     columns = (TextColumn(name), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(file=stream, highlight=False)) as bar:
+        task = bar.add_task(name, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def _live_counting(stream: TextIO, name: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn(name), BarColumn(), MofNCompleteColumn(), TextColumn(unit), TimeRemainingColumn())
     with Progress(*columns, console=Console(file=stream, highlight=False)) as bar:
         task = bar.add_task(name, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -79,8 +79,10 @@ def _inputs(store: Store, run: StageRun) -> list[str]:
 
 def _of_submission(store: Store, run_id: str) -> list[str]:
     """Return the pre-trainings of a submission."""
-    arms = next((each.arms for each in store.submissions() if each.run_id == run_id), {})
-    runs = store.stage_runs(run for stages in arms.values() for run in stages.values())
+    submission = store.submission(run_id)
+    runs = store.stage_runs(
+        run for stages in (submission.arms if submission else {}).values() for run in stages.values()
+    )
     return [f"{each.run_id[:SHORT]} ({each.arm or each.stage})" for each in runs.values() if each.kind == "pretrain"]
 
 

@@ -102,7 +102,10 @@ def _pipeline(yaml: str) -> PipelineSpec:
 
 
 def _plan(pipeline: PipelineSpec, store: Store, home: Home) -> tuple[Plan, StageFolder]:
-    made = plan.make(pipeline, digests={NO_DATA: ""}, past=store.past_runs(), results_version=RESULTS_VERSION)
+    digests = {NO_DATA: ""}
+    wanted = plan.fingerprints(pipeline, digests=digests, results_version=RESULTS_VERSION)
+    past = store.past_of(wanted, pipeline.name)
+    made = plan.make(pipeline, digests=digests, past=past, results_version=RESULTS_VERSION)
     return made, StageFolder(home.stage(made.stages[0].fingerprint))
 
 

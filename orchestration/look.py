@@ -10,7 +10,7 @@ import math
 import os
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -27,6 +27,7 @@ WORDS: dict[str, Word] = {"RUNNING": "running", "FINISHED": "done", "FAILED": "f
 
 LOG = "log.txt"  # of a stage: in its folder while it runs, among its artifacts when it is done
 TAIL_BYTES = 1 << 16  # of a journal: hundreds of lines, of which the last with progress counts
+RECENT = 10  # submissions that a status without a name shows
 POLL_S = 0.5  # between two looks at a log that is followed
 
 
@@ -62,16 +63,21 @@ class SubmissionLook:
 
 
 def status(store: Store, home: Home, reference: str | None = None) -> list[SubmissionLook]:
-    """Return all submissions, the newest first, or the one that `reference` (a run of it, or its own) names.
+    """Return what runs and the newest `RECENT` others, the last continued first, or what `reference` names.
 
-    Raises: NotFound when there is no such run.
+    `reference` is the run of a submission or of a stage of it. Raises: NotFound when there is no such run.
     """
     reconcile(store)
-    submissions = store.submissions()
-    if reference is not None:
-        submissions = [find(store, reference, submissions)[0]]
+    submissions = _recent(store) if reference is None else [find(store, reference)[0]]
     runs = store.stage_runs(sorted({run for submission in submissions for run in run_ids(submission)}))
     return [_look(submission, runs, home, now_ms=time.time() * 1000) for submission in submissions]
+
+
+def _recent(store: Store) -> list[Submission]:
+    """Return the newest, then others that run for long already."""
+    newest = store.submissions(newest=RECENT)
+    known = {each.run_id for each in newest}
+    return newest + [each for each in store.submissions(running=True) if each.run_id not in known]
 
 
 def to_json(look: SubmissionLook) -> dict[str, object]:
@@ -82,18 +88,17 @@ def to_json(look: SubmissionLook) -> dict[str, object]:
     return fields
 
 
-def find(store: Store, reference: str, submissions: Sequence[Submission]) -> tuple[Submission, str | None]:
-    """Return the submission that `reference` means, and the run of a stage of it if it means that.
+def find(store: Store, reference: str) -> tuple[Submission, str | None]:
+    """Return the submission that `reference` means, and the run of a stage if it means that: the one that ran it last.
 
     Raises: NotFound when there is no such run.
     """
     run_id = store.find(reference)
-    for submission in submissions:
-        if submission.run_id == run_id:
-            return submission, None
-    for submission in submissions:
-        if run_id in run_ids(submission):
-            return submission, run_id
+    if submission := store.submission(run_id):
+        return submission, None
+    stage = store.stage_runs([run_id]).get(run_id)
+    if stage and (submission := store.submission(stage.parent)):
+        return submission, run_id
     raise NotFound("no submission has such a run", place=f"run {run_id}", hint="`leoclr-ops status` lists them")
 
 
@@ -126,7 +131,7 @@ def logs(store: Store, home: Home, reference: str, *, lines: int | None = None, 
     Raises: NotFound when there is no such run, or it has no log.
     """
     reconcile(store)
-    submission, stage = find(store, reference, store.submissions())
+    submission, stage = find(store, reference)
     if stage is None:
         yield from _logs_of_submission(store, home, submission, lines=lines, follow=follow)
         return
@@ -212,7 +217,7 @@ def _logs_of_submission(
             break
         time.sleep(POLL_S)
         reconcile(store)
-        submission = find(store, submission.run_id, store.submissions())[0]
+        submission = find(store, submission.run_id)[0]
     if not tails:
         hint = f"`leoclr-ops status {submission.run_id[:8]}` lists its stages: name one"
         raise NotFound("none of its stages is running or failed", place=f"run {submission.run_id}", hint=hint)

@@ -75,7 +75,7 @@ def override_head(document: dict[str, Tree], change: Change, file: Place) -> Non
     if head == "data":
         below[rest] = _absolute(change.value)
     else:
-        below[rest] = _select(below.get(rest), change)
+        below[rest] = select(below.get(rest), change)
 
 
 def blame(error: SpecError, changes: Sequence[Change], file: Place) -> SpecError:
@@ -220,7 +220,7 @@ def _label(label: str, place: Place) -> str:
     return label
 
 
-def _select(axis: Tree, change: Change) -> Tree:
+def select(axis: Tree, change: Change) -> Tree:
     """Return what `--set matrix.AXIS=VALUE` makes of an axis; a list picks among named values."""
     if not isinstance(axis, dict) or not isinstance(change.value, list):
         return change.value

@@ -84,10 +84,7 @@ class Plan:
 
 def make(spec: PipelineSpec, *, digests: Mapping[str, str], past: Sequence[PastRun], results_version: int) -> Plan:
     """Return what to run of `spec`, given the digest of each of its data sets and all runs so far."""
-    stages: dict[str, PlannedStage] = {}
-    arms: dict[str, dict[str, str]] = {}
-    for arm in spec.arms:
-        arms[arm.name] = _add_arm(stages, arm, digests=digests, results_version=results_version)
+    stages, arms = _undecided(spec, digests=digests, results_version=results_version)
     decided = _decide(stages, past)
     explained = [
         _explain(stage, decided, past=past, pipeline=spec.name, results_version=results_version)
@@ -104,6 +101,36 @@ def make(spec: PipelineSpec, *, digests: Mapping[str, str], past: Sequence[PastR
     )
 
 
+def fingerprints(spec: PipelineSpec, *, digests: Mapping[str, str], results_version: int) -> list[str]:
+    """Return the fingerprint of each stage that `make` would plan: what to ask the past for."""
+    return list(_undecided(spec, digests=digests, results_version=results_version)[0])
+
+
+def estimate(spec: StageSpec, past: Sequence[PastRun]) -> float | None:
+    """Return the median seconds of finished runs alike, each scaled by its epochs; resources are ignored."""
+    alike = ["dataset", "method"] if spec.kind == "pretrain" else ["dataset"]
+    mine = spec.params_json
+    times = [
+        run.seconds * ratio
+        for run in past
+        if run.kind == spec.kind and run.status == "FINISHED" and run.seconds is not None
+        if all(run.params.get(key) == mine.get(key) for key in alike)
+        if (ratio := _ratio(mine.get("epochs"), run.params.get("epochs"))) is not None
+    ]
+    return median(times) if times else None
+
+
+def _undecided(
+    spec: PipelineSpec, *, digests: Mapping[str, str], results_version: int
+) -> tuple[dict[str, PlannedStage], dict[str, dict[str, str]]]:
+    """Return the stages by fingerprint, inputs first, and the fingerprints by stage name of each arm."""
+    stages: dict[str, PlannedStage] = {}
+    arms: dict[str, dict[str, str]] = {}
+    for arm in spec.arms:
+        arms[arm.name] = _add_arm(stages, arm, digests=digests, results_version=results_version)
+    return stages, arms
+
+
 def _add_arm(
     stages: dict[str, PlannedStage], arm: Arm, *, digests: Mapping[str, str], results_version: int
 ) -> dict[str, str]:
@@ -118,13 +145,13 @@ def _add_arm(
         )
         prints[name] = own
         if own not in stages:
-            stages[own] = _undecided(own, spec, inputs=inputs, digest=digest)
+            stages[own] = _new(own, spec, inputs=inputs, digest=digest)
         if arm.name not in stages[own].arms:
             stages[own] = replace(stages[own], arms=(*stages[own].arms, arm.name))
     return {name: prints[name] for name in arm.stages}
 
 
-def _undecided(own: str, spec: StageSpec, *, inputs: dict[str, str], digest: str) -> PlannedStage:
+def _new(own: str, spec: StageSpec, *, inputs: dict[str, str], digest: str) -> PlannedStage:
     return PlannedStage(
         fingerprint=own,
         kind=spec.kind,
@@ -172,26 +199,26 @@ def _explain(
     results_version: int,
 ) -> PlannedStage:
     """Return `stage` with `why`, the run to continue, and the estimate."""
-    estimate = _estimate(stage.spec, past)
+    known = estimate(stage.spec, past)
     if stage.state is State.DONE:
-        return replace(stage, why=f"finished in run {stage.run_id:.8}", estimate_s=estimate)
+        return replace(stage, why=f"finished in run {stage.run_id:.8}", estimate_s=known)
     if stage.state is State.SKIPPED:
-        return replace(stage, why="not needed: everything after it is finished", estimate_s=estimate)
+        return replace(stage, why="not needed: everything after it is finished", estimate_s=known)
     same = [run for run in past if run.fingerprint == stage.fingerprint]
     if same:
         last = max(same, key=lambda run: run.started_ms)
         if last.status == "FINISHED":
             why = f"reruns because the artifact of run {last.run_id:.8} is {last.problem}"
-            return replace(stage, why=why, estimate_s=estimate)
+            return replace(stage, why=why, estimate_s=known)
         word = "failed" if last.status == "FAILED" else "interrupted"
         why = f"continues run {last.run_id:.8} ({word})"
-        return replace(stage, why=why, resume=last.run_id, estimate_s=estimate)
+        return replace(stage, why=why, resume=last.run_id, estimate_s=known)
     others = [
         run for run in past if run.fingerprint not in stages
     ]  # a run of another arm is not what this one replaces
     nearest = _nearest(stage, others, pipeline)
     why = "new" if nearest is None else _difference(stage, nearest, stages, results_version)
-    return replace(stage, why=why, estimate_s=estimate)
+    return replace(stage, why=why, estimate_s=known)
 
 
 def _nearest(stage: PlannedStage, past: Sequence[PastRun], pipeline: str) -> PastRun | None:
@@ -220,20 +247,6 @@ def _difference(stage: PlannedStage, before: PastRun, stages: Mapping[str, Plann
             verb = "reruns" if stages[own].state is State.TODO else "is another run"
             return f"reruns because {name} {verb}"
     return "reruns because it needs other stages" if before.inputs != stage.inputs else "new"
-
-
-def _estimate(spec: StageSpec, past: Sequence[PastRun]) -> float | None:
-    """Return the median seconds of finished runs alike, each scaled by its epochs; resources are ignored."""
-    alike = ["dataset", "method"] if spec.kind == "pretrain" else ["dataset"]
-    mine = spec.params_json
-    times = [
-        run.seconds * ratio
-        for run in past
-        if run.kind == spec.kind and run.status == "FINISHED" and run.seconds is not None
-        if all(run.params.get(key) == mine.get(key) for key in alike)
-        if (ratio := _ratio(mine.get("epochs"), run.params.get("epochs"))) is not None
-    ]
-    return median(times) if times else None
 
 
 def _ratio(mine: object, theirs: object) -> float | None:

@@ -116,13 +116,26 @@ def _batch(case: _Case) -> Iterator[Note]:
     if batch % workers:
         near = batch - batch % workers or workers
         yield Note("refuse", place, f"{batch} images cannot be shared by {workers} workers", f"such as {near}")
-    splits = getattr(case.params.settings, "bn_splits", 1)
-    if batch // workers % splits:
-        fact = f"{batch // workers} images of a worker cannot be split into {splits} parts for batch norm"
+    splits, part = getattr(case.params.settings, "bn_splits", 1), batch // workers // case.params.accumulate
+    if part % splits:
+        whose = "a worker" if case.params.accumulate == 1 else "a worker's pass"
+        fact = f"{part} images of {whose} cannot be split into {splits} parts for batch norm"
         yield Note("refuse", case.place("params.settings.bn_splits"), fact, "one that divides them")
     if case.images is not None and batch > case.images:
         fact = f"{batch} images a step, but {case.params.dataset} has {case.images} to train on"
         yield Note("refuse", place, fact, f"at most {case.images}")
+
+
+def _accumulate(case: _Case) -> Iterator[Note]:
+    params, place = case.params, case.place("params.accumulate")
+    share, passes = params.batch // case.stage.resources.workers, params.accumulate
+    if passes == 1:
+        return
+    if share % passes:
+        near = next(count for count in range(passes, 0, -1) if share % count == 0)
+        yield Note("refuse", place, f"{share} images of a worker are not {passes} equal parts", f"such as {near}")
+    if reason := _coupling(params):
+        yield Note("refuse", place, f"{params.method}: {reason}", "accumulate: 1, and more workers for a larger batch")
 
 
 def _queue(case: _Case) -> Iterator[Note]:
@@ -237,6 +250,13 @@ def _reads_classes(method: str) -> bool:
     return reads
 
 
+def _coupling(params: Any) -> str:
+    from leoclr import methods
+
+    reason: str = methods.module(params.method).Method.coupling(params.settings)
+    return reason
+
+
 def _recipe(*, params: Any) -> Any:
     from leoclr import methods
     from leoclr.pretrain_settings import PretrainSettings
@@ -245,7 +265,7 @@ def _recipe(*, params: Any) -> Any:
 
 
 _RULES: dict[str, tuple[Rule, ...]] = {
-    "pretrain": (_batch, _queue, _rate, _norms, _precision, _small_images),
+    "pretrain": (_batch, _accumulate, _queue, _rate, _norms, _precision, _small_images),
     "linear": (_protocol, _evaluation_batch),
     "detection": (_evaluation_batch,),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,7 +15,7 @@ from leoclr.data.contract import DataError
 from orchestration import plan, preflight
 from orchestration.archives import ARCHIVES
 from orchestration.errors import DataProblem, NotFound
-from orchestration.plan import Plan, PlannedStage, State
+from orchestration.plan import PastRun, Plan, PlannedStage, State
 from orchestration.preflight import Note
 from orchestration.spec import PipelineSpec
 from orchestration.storage import Home
@@ -30,8 +30,13 @@ def prepare(spec: PipelineSpec, home: Home, store: Store | None) -> Plan:
     Raises: DataProblem when a data set is missing or broken; StoreError when the store cannot be read; NotFound when
         weights that another project trained were not imported.
     """
-    past = store.past_runs() if store else []
-    known = {NO_DATA: "", **digests(spec, home)}
+    known = digests(spec, home)
+    wanted = plan.fingerprints(spec, digests=known, results_version=RESULTS_VERSION)
+    return decide(spec, known, store.past_of(wanted, spec.name) if store else [])
+
+
+def decide(spec: PipelineSpec, known: Mapping[str, str], past: Sequence[PastRun]) -> Plan:
+    """Return the plan of `spec`, given the digests of its data sets and what ran before. Raises: NotFound."""
     made = plan.make(spec, digests=known, past=past, results_version=RESULTS_VERSION)
     _require_imports(made)
     return made

@@ -61,7 +61,8 @@ class Recorder:
     """Follows stages between `follow` and `drain`; `progress` is what the display asks."""
 
     def __init__(self, store: Store, submission: str) -> None:
-        self._store, self._submission = store, submission
+        self._store = store
+        self.alive = {submission}  # runs that this process gives a sign of life for
         self._followed: dict[str, _Followed] = {}
         self._lock = threading.Lock()  # around _followed and what is in it; never held while MLflow is asked
         self._sending = threading.Lock()  # one sender at a time: the thread, or a drain
@@ -135,7 +136,7 @@ class Recorder:
 
     def _beat(self) -> str:
         try:
-            self._store.heartbeat([self._submission])
+            self._store.heartbeat(list(self.alive))
         except StoreError as error:
             return str(error)
         return ""

@@ -17,7 +17,8 @@ from orchestration.provenance import Owner
 Ending = Literal["FINISHED", "FAILED", "KILLED"]
 Status = Literal["FINISHED", "RUNNING", "FAILED", "KILLED"]
 
-ROLE = "leoclr.role"  # "submission" (a parent run) or "stage" (its child)
+ROLE = "leoclr.role"  # "sweep" (parent of its trials), "submission" (one of those, or its own) or "stage" (its child)
+SWEEP = "leoclr.sweep"  # of a submission that is a trial: the sweep's name
 PIPELINE = "leoclr.pipeline"
 FINGERPRINT = "leoclr.fingerprint"  # of the stage, or of the whole plan
 STAGE, KIND = "leoclr.stage", "leoclr.kind"
@@ -68,7 +69,6 @@ class RawRun:
     ended_ms: int | None
     artifact_uri: str
     metrics: Mapping[str, float]
-    params: Mapping[str, str]
     tags: Mapping[str, str]
 
 
@@ -106,6 +106,7 @@ class Submission:
     pid: int
     pid_created: float  # Unix time, s
     heartbeat_ms: int
+    sweep: str = ""  # name of the sweep that it is a trial of
 
     @property
     def owner(self) -> Owner:
@@ -250,6 +251,7 @@ def submission(raw: RawRun) -> Submission:
         pid=int(_tag(raw, PID)),
         pid_created=float(_tag(raw, PID_CREATED)),
         heartbeat_ms=int(_tag(raw, HEARTBEAT_MS)),
+        sweep=raw.tags.get(SWEEP, ""),
     )
 
 

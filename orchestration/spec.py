@@ -8,7 +8,7 @@ A stage kind's module, which imports torch, is imported only when a pipeline nam
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from orchestration.errors import NotFound, SpecError, did_you_mean
 _FOLDER = Path(__file__).parent
 _HEAD = ("name", "title", "table", "data", "matrix")
 _STAGE = ("kind", "needs", "params", "resources")
-_NAME = re.compile(r"(?!.*\.\.)[a-z0-9][a-z0-9._-]{0,63}")
+NAME = re.compile(r"(?!.*\.\.)[a-z0-9][a-z0-9._-]{0,63}")
 _STAGE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")  # no dot: it would break paths
 
 
@@ -71,8 +71,10 @@ class PipelineSpec:
     yaml: str  # resolved: overrides and matrix applied, defaults filled in
 
 
-def load(reference: str, overrides: Sequence[str] = ()) -> PipelineSpec:
+def load(reference: str, overrides: Sequence[str | matrix.Change] = ()) -> PipelineSpec:
     """Return the pipeline at path `reference`, or the shipped one of that name, with `--set` `overrides` applied.
+
+    A change that another file asks for, as a sweep does, carries its own place.
 
     A reference with a slash, or that ends in .yaml or .yml, is a path; another is a shipped name first.
     Raises: SpecError for what is wrong in the file; NotFound when there is no such file.
@@ -80,7 +82,7 @@ def load(reference: str, overrides: Sequence[str] = ()) -> PipelineSpec:
     path = _find(reference)
     file = Place(reference if path.name == Path(reference).name else path.name)
     document = mapping(read_file(path, file.file), file)
-    changes = [matrix.parse(override) for override in overrides]
+    changes = [matrix.parse(each) if isinstance(each, str) else each for each in overrides]
     head = [change for change in changes if change.path[0] in _HEAD]
     for change in head:
         matrix.override_head(document, change, file)
@@ -94,6 +96,31 @@ def load(reference: str, overrides: Sequence[str] = ()) -> PipelineSpec:
 def shipped() -> dict[str, Path]:
     """Return the pipelines that come with the package, by name."""
     return {path.stem: path for path in sorted((_FOLDER / "pipelines").glob("*.yaml"))}
+
+
+def cut(spec: PipelineSpec, stages: Collection[str]) -> PipelineSpec:
+    """Return `spec` with these stages alone, and those that they need."""
+    arms = []
+    for arm in spec.arms:
+        kept, todo = set[str](), list(stages)
+        while todo:
+            name = todo.pop()
+            kept.add(name)
+            todo += arm.stages[name].needs
+        arms.append(Arm(arm.labels, {name: stage for name, stage in arm.stages.items() if name in kept}))
+    head: dict[str, Tree] = {"name": spec.name, "title": spec.title, "table": None}
+    return replace(spec, arms=tuple(arms), table=None, yaml=_resolved(head, spec.data, arms))
+
+
+def part(spec: PipelineSpec, stages: Mapping[str, Collection[str]]) -> PipelineSpec:
+    """Return `spec` with these stages, by the name of their arm, and no others."""
+    arms = tuple(
+        replace(arm, stages={name: stage for name, stage in arm.stages.items() if name in stages[arm.name]})
+        for arm in spec.arms
+        if arm.name in stages
+    )
+    head: dict[str, Tree] = {"name": spec.name, "title": spec.title, "table": spec.table}
+    return replace(spec, arms=arms, yaml=_resolved(head, spec.data, arms))
 
 
 def _find(reference: str) -> Path:
@@ -132,7 +159,7 @@ def _pipeline(
 
 
 def _name(value: Tree, *, given: bool, place: Place) -> str:
-    if not isinstance(value, str) or not _NAME.fullmatch(value):
+    if not isinstance(value, str) or not NAME.fullmatch(value):
         fact = f"a pipeline cannot be called {show(value)}"
         hint = "lower-case letters, digits and . _ -, up to 64" if given else "give the file a `name:`"
         raise SpecError(fact, place=str(place), hint=hint)

@@ -1,152 +1,87 @@
-"""Tracked runs become cells: mean and spread over the runs of a row and a column, or why there is no number."""
+"""Tracked runs become a table: those of one submission, or all that a file's rows and columns select."""
 
 from __future__ import annotations
 
-import math
-import statistics
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Protocol
 
+from orchestration import table_runs
 from orchestration.errors import NotFound
 from orchestration.records import StageRun, Submission
-from orchestration.table_spec import Better, Column, Row, TableSpec
-
-SHORT = 8  # characters of a run id that tell runs apart
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """The runs of one row and one column."""
-
-    mean: float | None  # None: no run has the number, and `missing` says why
-    std: float | None  # sample standard deviation (n - 1); None where n < 2
-    n: int
-    run_ids: tuple[str, ...]  # of the runs in the mean
-    published: float | None
-    missing: str  # why arms that belong here have no number; "" where all have
-    best: bool = False  # see `_is_best`
+from orchestration.table_cell import SHORT as SHORT
+from orchestration.table_cell import Cell as Cell
+from orchestration.table_cell import Table as Table
+from orchestration.table_cell import assemble, cell
+from orchestration.table_spec import Column, Row, TableSpec
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A table with its numbers; `cells[i][j]` belongs to `rows[i]` and `columns[j]`."""
-
-    title: str
-    rows: tuple[str, ...]
-    columns: tuple[Column, ...]
-    cells: tuple[tuple[Cell, ...], ...]
-    pipeline: str
-    submission: str  # run id
-    status: str  # of the submission
-    published_source: str
-
-
-class Runs(Protocol):
+class Runs(table_runs.Runs, Protocol):
     """What a table asks of the tracking store."""
 
-    def submissions(self, pipeline: str | None = None) -> list[Submission]: ...
+    def submissions(self, pipeline: str | None = None, *, newest: int | None = None) -> list[Submission]: ...
+
+    def submission(self, run_id: str) -> Submission | None: ...
 
     def stage_runs(self, run_ids: Sequence[str]) -> dict[str, StageRun]: ...
 
     def find(self, reference: str) -> str: ...
 
 
-def collect(spec: TableSpec, store: Runs, submission: str | None = None) -> Table:
-    """Return the table of a submission of the spec's pipeline: the latest, or the one whose run id begins so.
+def collect(spec: TableSpec, store: Runs | None, submission: str | None = None) -> Table:
+    """Return a table's numbers: of the latest submission of the spec's pipeline, or the one whose run id begins so.
 
-    A cell takes only finished runs, reused ones included. Arms that have none leave their reason.
+    Where the spec selects runs, those of all submissions count, or of the one that is named. A cell takes only finished
+    runs, reused ones included. Arms that have none leave their reason. `store` is None where nothing was submitted yet.
 
     Raises:
         NotFound: there is no such submission.
     """
+    if not spec.pipeline:
+        only = _run_ids(_submission(spec, store, submission)) if store and submission else None
+        return table_runs.collect(spec, store or table_runs.NoRuns(), only)
+    if store is None:
+        raise _never(spec)
     source = _submission(spec, store, submission)
-    runs = store.stage_runs([run_id for stages in source.arms.values() for run_id in stages.values()])
+    runs = store.stage_runs(sorted(_run_ids(source)))
     rows = [[_cell(spec, row, column, source, runs) for column in spec.columns] for row in spec.rows]
-    marked = [_mark([row[j] for row in rows], column.better) for j, column in enumerate(spec.columns)]
-    return Table(
-        title=spec.title,
-        rows=tuple(row.title for row in spec.rows),
-        columns=spec.columns,
-        cells=tuple(tuple(column[i] for column in marked) for i in range(len(rows))),
-        pipeline=source.pipeline,
-        submission=source.run_id,
-        status=source.status,
-        published_source=spec.published_source,
-    )
+    return assemble(spec, rows, source=(source.pipeline, source.run_id, source.status))
+
+
+def _run_ids(source: Submission) -> set[str]:
+    return {run_id for stages in source.arms.values() for run_id in stages.values()}
+
+
+def _never(spec: TableSpec) -> NotFound:
+    hint = f"leoclr-ops submit {spec.pipeline}"
+    return NotFound(f"the pipeline `{spec.pipeline}` was never submitted", hint=hint)
 
 
 def _submission(spec: TableSpec, store: Runs, reference: str | None) -> Submission:
     if reference is None:
-        found = store.submissions(spec.pipeline)
+        found = store.submissions(spec.pipeline, newest=1)
         if not found:
-            hint = f"leoclr-ops submit {spec.pipeline}"
-            raise NotFound(f"the pipeline `{spec.pipeline}` was never submitted", hint=hint)
+            raise _never(spec)
         return found[0]
     run_id = store.find(reference)
-    for each in store.submissions():
-        if each.run_id == run_id:
-            return each
+    if found_by_id := store.submission(run_id):
+        return found_by_id
     parent = store.stage_runs([run_id])[run_id].parent
     raise NotFound(f"run {run_id[:SHORT]} is a stage, not a submission", hint=f"its submission is {parent[:SHORT]}")
 
 
 def _cell(spec: TableSpec, row: Row, column: Column, source: Submission, runs: Mapping[str, StageRun]) -> Cell:
-    values: list[float] = []
-    used: list[str] = []
-    reasons: list[str] = []
-    for arm, labels in source.arm_labels.items():
-        if row.labels.items() <= labels.items():
-            run = runs.get(source.arms[arm].get(column.stage, ""))
-            if run is not None and (value := _value(run, column.metric)) is not None:
-                values.append(value)
-                used.append(run.run_id)
-            else:
-                reasons.append(_reason(run, column))
-    if not values and not reasons:
-        reasons = ["the submission has no such arm"]
-    return Cell(
-        mean=statistics.fmean(values) if values else None,
-        std=statistics.stdev(values) if len(values) > 1 else None,
-        n=len(values),
-        run_ids=tuple(used),
-        published=spec.published.get((row.title, column.title)),
-        missing="; ".join(dict.fromkeys(reasons)),
-    )
+    published = spec.published.get((row.title, column.title))
+    found = [
+        (seed_of(labels, row), runs.get(source.arms[arm].get(column.stage, "")))
+        for arm, labels in source.arm_labels.items()
+        if row.labels.items() <= labels.items()
+    ]
+    if not found:
+        return Cell(None, None, 0, (), published, "the submission has no such arm")
+    return cell(found, column, published)
 
 
-def _value(run: StageRun, metric: str) -> float | None:
-    value = run.metrics.get(metric) if run.status == "FINISHED" else None
-    return value if value is not None and math.isfinite(value) else None
-
-
-def _reason(run: StageRun | None, column: Column) -> str:
-    if run is None:
-        return "not run"
-    words = {"FAILED": "failed in", "KILLED": "stopped in", "RUNNING": "running in"}
-    short = f"run {run.run_id[:SHORT]}"
-    if run.status in words:
-        return f"{words[run.status]} {short}"
-    known = column.metric in run.metrics
-    return f"{column.metric} is {run.metrics[column.metric]} in {short}" if known else f"no {column.metric} in {short}"
-
-
-def _mark(cells: Sequence[Cell], better: Better) -> list[Cell]:
-    """Return the cells of a column, the best one marked where it is clearly the best."""
-    sign = 1.0 if better == "higher" else -1.0
-    order = sorted(
-        (i for i, cell in enumerate(cells) if cell.mean is not None),
-        key=lambda i: sign * (cells[i].mean or 0.0),
-        reverse=True,
-    )
-    marked = list(cells)
-    if len(order) > 1 and _is_best(cells[order[0]], cells[order[1]]):
-        marked[order[0]] = replace(cells[order[0]], best=True)
-    return marked
-
-
-def _is_best(first: Cell, second: Cell) -> bool:
-    """Return whether the gap to the runner-up exceeds both standard deviations; one run alone proves nothing."""
-    if first.mean is None or second.mean is None or first.std is None or second.std is None:
-        return False
-    return abs(first.mean - second.mean) > max(first.std, second.std)
+def seed_of(labels: Mapping[str, str], row: Row) -> str:
+    """Return the labels of an arm that its row leaves open: arms of two rows that agree in these are a pair."""
+    return json.dumps({axis: label for axis, label in labels.items() if axis not in row.labels}, sort_keys=True)

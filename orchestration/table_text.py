@@ -1,7 +1,7 @@
-"""A `Table` becomes text for the terminal, Markdown, CSV or LaTeX; each names the runs behind every cell. Pure.
+"""A `Table` becomes text for the terminal, Markdown, CSV, LaTeX or HTML; each names the runs behind every cell. Pure.
 
-A number is bold (Markdown, LaTeX) where it is the best of its column and its gap to the runner-up exceeds the larger of
-both sample standard deviations, each over at least two runs. Otherwise nothing is: the runs do not tell the two apart.
+A number is bold (Markdown, LaTeX, HTML) where it is better than every other of its column that it may be ranked
+against, and the confidence interval of each difference leaves out zero. Otherwise none is: the runs do not tell.
 """
 
 from __future__ import annotations
@@ -10,23 +10,19 @@ import csv
 import io
 import re
 from collections.abc import Sequence
+from itertools import chain
 from typing import Literal
 
-from orchestration.table import SHORT, Cell, Table
-from orchestration.table_spec import Column
+from orchestration import table_html, table_latex
+from orchestration.table_cell import Cell, Table
+from orchestration.table_grid import PLUS_MINUS, Entry, Grid, lay_out
+from orchestration.table_statistics import Gap
 
-Format = Literal["text", "md", "csv", "latex"]
+Format = Literal["text", "md", "csv", "latex", "html"]
 
-DASH = "-"
+ENDS = ("", " std", " n", " runs", " missing")  # of the fields of a column of CSV
+PUBLISHED, INTERVAL = (" published", " published source"), (" low", " high", " p")
 WIDTH = 100  # characters; a table for the terminal that is wider has its columns written as rows
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    **{c: "\\" + c for c in "&%$#_{}"},
-}
 _MARKDOWN = re.compile(r"([\\`*_\[\]<>|])")
 
 
@@ -34,159 +30,86 @@ def render(table: Table, form: Format = "text") -> str:
     """Return the table as text without a newline at its end."""
     if form == "csv":
         return _csv(table)
-    if form == "md":
-        return _markdown(table)
-    return _latex(table) if form == "latex" else _text(table)
+    forms = {"md": _markdown, "latex": table_latex.render, "html": table_html.render, "text": _text}
+    return forms[form](lay_out(table))
 
 
-class _Notes:
-    """Numbers the reasons of a table, each once."""
-
-    def __init__(self) -> None:
-        self.reasons: list[str] = []
-
-    def mark(self, cell: Cell) -> str:
-        """Return the number of the cell's reason; "" where nothing is missing. A new reason joins the list."""
-        if not cell.missing:
-            return ""
-        if cell.missing not in self.reasons:
-            self.reasons.append(cell.missing)
-        return str(self.reasons.index(cell.missing) + 1)
-
-
-def _text(table: Table) -> str:
-    notes = _Notes()
-    grid = [["", *(column.title for column in table.columns)]]
-    for title, row in zip(table.rows, table.cells, strict=True):
-        grid.append([title])
-        for cell, column in zip(row, table.columns, strict=True):
-            mark = notes.mark(cell)
-            grid[-1].append(_number(cell, column, " +- ") + (f" [{mark}]" if mark else ""))
-    lines = _aligned(grid)
+def _text(grid: Grid) -> str:
+    fields = [list(grid.heads), *([_plain(line.title), *map(_plain, line.entries)] for line in grid.lines)]
+    lines = _aligned(fields)
     if max(map(len, lines)) > WIDTH:
-        lines = _aligned([list(column) for column in zip(*grid, strict=True)])
-    reasons = [f"[{i}] {reason}" for i, reason in enumerate(notes.reasons, 1)]
-    return "\n".join([table.title, "", *lines, "", *reasons, _caption(table, "+-"), "", *_runs(table)])
+        turned = _aligned([list(column) for column in zip(*fields, strict=True)])
+        lines = min(lines, turned, key=lambda each: max(map(len, each)))
+    notes = [f"[{mark}] {words}" for mark, words in grid.notes]
+    return "\n".join([grid.title, "", *lines, "", *notes, grid.legend("*"), "", *grid.runs]).rstrip("\n")
 
 
-def _aligned(grid: Sequence[Sequence[str]]) -> list[str]:
-    """Return a line for each row, its first cell to the left and the others to the right."""
-    first, *others = (max(map(len, column)) for column in zip(*grid, strict=True))
+def _plain(entry: Entry) -> str:
+    text = f"{entry.text} *" if entry.best else entry.text
+    return f"{text} [{' '.join(entry.marks)}]" if entry.marks else text
+
+
+def _aligned(fields: Sequence[Sequence[str]]) -> list[str]:
+    """Return a line for each row, its first field to the left and the others to the right."""
+    first, *others = (max(map(len, column)) for column in zip(*fields, strict=True))
     return [
         "  ".join([row[0].ljust(first), *(c.rjust(w) for c, w in zip(row[1:], others, strict=True))]).rstrip()
-        for row in grid
+        for row in fields
     ]
 
 
-def _markdown(table: Table) -> str:
-    notes = _Notes()
+def _markdown(grid: Grid) -> str:
     lines = [
-        "| | " + " | ".join(_md(column.title) for column in table.columns) + " |",
-        "|---|" + "---:|" * len(table.columns),
+        "| " + " | ".join(map(_md, grid.heads)) + " |",
+        "|---|" + "---:|" * (len(grid.heads) - 1),
+        *("| " + " | ".join(map(_md_entry, (line.title, *line.entries))) + " |" for line in grid.lines),
     ]
-    for title, row in zip(table.rows, table.cells, strict=True):
-        cells = []
-        for cell, column in zip(row, table.columns, strict=True):
-            number, mark = _number(cell, column, " &plusmn; "), notes.mark(cell)
-            cells.append((f"**{number}**" if cell.best else number) + (f" <sup>{mark}</sup>" if mark else ""))
-        lines.append(f"| {_md(title)} | " + " | ".join(cells) + " |")
-    reasons = [f"<sup>{i}</sup> {_md(reason)}  " for i, reason in enumerate(notes.reasons, 1)]
-    runs = [f"- {_md(line)}" for line in _runs(table)]
-    return "\n".join(
-        [
-            f"**{_md(table.title)}**",
-            "",
-            *lines,
-            "",
-            *reasons,
-            _md(_caption(table, "+-")).replace("+-", "&plusmn;"),
-            "",
-            *runs,
-        ]
-    )
+    notes = [f"<sup>{mark}</sup> {_md(words)}  " for mark, words in grid.notes]
+    runs = [f"- {_md(line)}" for line in grid.runs]
+    return "\n".join([f"**{_md(grid.title)}**", "", *lines, "", *notes, _md(grid.legend()), "", *runs]).rstrip("\n")
 
 
-def _latex(table: Table) -> str:
-    notes = _Notes()
-    lines = [" & " + " & ".join(_tex(column.title) for column in table.columns) + r" \\", r"\midrule"]
-    for title, row in zip(table.rows, table.cells, strict=True):
-        cells = []
-        for cell, column in zip(row, table.columns, strict=True):
-            number, mark = _number(cell, column, r" $\pm$ "), notes.mark(cell)
-            bold = rf"\textbf{{{number}}}" if cell.best else number.replace(DASH, "--") if cell.mean is None else number
-            cells.append(bold + (f"$^{{{mark}}}$" if mark else ""))
-        lines.append(f"{_tex(title)} & " + " & ".join(cells) + r" \\")
-    reasons = [rf"$^{{{i}}}$ {_tex(reason)}." for i, reason in enumerate(notes.reasons, 1)]
-    caption = " ".join([f"{_tex(table.title)}.", _tex(_caption(table, "+-")).replace("+-", r"$\pm$") + ".", *reasons])
-    return "\n".join(
-        [
-            r"% needs \usepackage{booktabs}",
-            r"\begin{table}",
-            r"\centering",
-            rf"\caption{{{caption}}}",
-            rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
-            r"\toprule",
-            *lines,
-            r"\bottomrule",
-            r"\end{tabular}",
-            r"\end{table}",
-            *(f"% {line}" for line in _runs(table)),
-        ]
-    )
-
-
-def _csv(table: Table) -> str:
-    """One line a row of the table, five fields a column, numbers unrounded and run ids whole: for machines."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    fields = ("", " std", " n", " runs", " missing")
-    writer.writerow(["row", *(column.title + field for column in table.columns for field in fields)])
-    for title, row in zip(table.rows, table.cells, strict=True):
-        writer.writerow([title, *(value for cell in row for value in _fields(cell))])
-    return out.getvalue().rstrip("\n")
-
-
-def _fields(cell: Cell) -> list[str]:
-    mean, std = ("" if value is None else repr(value) for value in (cell.mean, cell.std))
-    return [mean, std, str(cell.n), " ".join(cell.run_ids), cell.missing]
-
-
-def _number(cell: Cell, column: Column, between: str) -> str:
-    """Return mean, spread if there are two runs, and the published value in parentheses."""
-    ours = DASH
-    if cell.mean is not None:
-        ours = f"{cell.mean:.{column.decimals}f}"
-    if cell.std is not None:
-        ours += f"{between}{cell.std:.{column.decimals}f}"
-    return ours if cell.published is None else f"{ours} ({cell.published:.{column.decimals}f})"
-
-
-def _caption(table: Table, sign: str) -> str:
-    counts = sorted({cell.n for row in table.cells for cell in row if cell.n})
-    runs = " to ".join(dict.fromkeys(map(str, (counts[0], counts[-1])))) if counts else "0"
-    over = f"mean {sign} sample standard deviation over {runs} runs a cell" if counts[-1:] > [1] else "one run a cell"
-    said = f"; in parentheses: {table.published_source}" if table.published_source else ""
-    return f"{over}; submission {table.submission[:SHORT]} of {table.pipeline}, {table.status.lower()}{said}"
-
-
-def _runs(table: Table) -> list[str]:
-    """Return a line for each set of runs: the row, its columns that come from these runs, the ids."""
-    lines = []
-    for title, row in zip(table.rows, table.cells, strict=True):
-        columns: dict[Sequence[str], list[str]] = {}
-        for cell, column in zip(row, table.columns, strict=True):
-            if cell.run_ids:
-                columns.setdefault(cell.run_ids, []).append(column.title)
-        lines += [
-            f"{title}, {', '.join(titles)}: {' '.join(run_id[:SHORT] for run_id in ids)}"
-            for ids, titles in columns.items()
-        ]
-    return lines
+def _md_entry(entry: Entry) -> str:
+    text = f"**{_md(entry.text)}**" if entry.best else _md(entry.text)
+    return text + (f" <sup>{' '.join(entry.marks)}</sup>" if entry.marks else "")
 
 
 def _md(text: str) -> str:
-    return _MARKDOWN.sub(r"\\\1", text)
+    return _MARKDOWN.sub(r"\\\1", text).replace(PLUS_MINUS, "&plusmn;")
 
 
-def _tex(text: str) -> str:
-    return "".join(_LATEX.get(c, c) for c in text)
+def _csv(table: Table) -> str:
+    """One line a row of the table, fields of each column beside each other, numbers unrounded, run ids whole.
+
+    For machines. Columns of which something is published have a field for it; differences follow as rows of their own.
+    """
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    facts = list(dict.fromkeys(name for i in range(len(table.rows)) for name in table.row(i).facts))
+    shown = [any(row[j].published for row in table.cells) for j in range(len(table.columns))]
+    heads = [
+        [column.title + end for end in (*ENDS, *PUBLISHED * two, *INTERVAL * bool(table.apart))]
+        for column, two in zip(table.columns, shown, strict=True)
+    ]
+    writer.writerow(["row", *facts, *chain(*heads)])
+    for i, cells in enumerate(table.cells):
+        known = [table.row(i).facts.get(name, "") for name in facts]
+        fields = [_fields(cell, two) + [""] * (3 * bool(table.apart)) for cell, two in zip(cells, shown, strict=True)]
+        writer.writerow([table.rows[i], *known, *chain(*fields)])
+    for apart in table.apart:
+        fields = [_interval(gap, two) for gap, two in zip(apart.gaps, shown, strict=True)]
+        writer.writerow([apart.title, *[""] * len(facts), *chain(*fields)])
+    return out.getvalue().rstrip("\n")
+
+
+def _fields(cell: Cell, two: bool) -> list[str]:
+    mean, std = ("" if value is None else repr(value) for value in (cell.mean, cell.std))
+    claim = cell.published
+    value = "" if claim is None else "unknown" if claim.value is None else repr(claim.value)
+    said = [value, claim.source if claim else ""] if two else []
+    return [mean, std, str(cell.n), " ".join(cell.run_ids), cell.missing, *said]
+
+
+def _interval(gap: Gap | None, two: bool) -> list[str]:
+    before = [repr(gap.mean), "", str(gap.n)] if gap else ["", "", "0"]
+    return [*before, "", "", *[""] * (2 * two), *([repr(gap.low), repr(gap.high), repr(gap.p)] if gap else [""] * 3)]

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from jobs.contract import Resources
 from orchestration.data_sets import Report
 from orchestration.doctor import Finding
-from orchestration.look import StageLook, SubmissionLook
+from orchestration.look import RECENT, StageLook, SubmissionLook
 from orchestration.plan import Plan, PlannedStage, State
 from orchestration.progress import duration
 
@@ -18,7 +18,6 @@ WIDTH = 100
 COLORS = {
     "done": 32, "reused": 32, "ok": 32, "running": 36, "to do": 36, "warn": 33, "stopped": 33, "failed": 31, "fail": 31,
 }  # fmt: skip
-RECENT = 10  # submissions that a status without a name lists
 
 
 def of_plan(plan: Plan, title: str, *, color: bool = False) -> str:
@@ -49,14 +48,14 @@ def of_status(looks: Sequence[SubmissionLook], *, color: bool = False, full: boo
     if not looks:
         return "nothing was submitted yet"
     rows: list[tuple[str, ...]] = [("", "run", "pipeline", "stages", "time", "began")]
-    rows += [_submission(look) for look in looks[:RECENT]]
+    rows += [_submission(look) for look in looks]
     lines = _table(rows, color)
     text = [lines[0]]
     for look, line in zip(looks, lines[1:], strict=False):
         shown = [stage for stage in look.stages if full or stage.state == "running" or stage.reason]
         text += [line, *("    " + below for below in _table([_stage(stage) for stage in shown], color))]
-    if len(looks) > RECENT:
-        text.append(f"... and {len(looks) - RECENT} earlier ones")
+    if len(looks) >= RECENT:
+        text.append(f"the newest {RECENT} and what runs; `leoclr-ops status RUN` shows any other")
     return "\n".join(text)
 
 

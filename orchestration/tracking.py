@@ -1,4 +1,4 @@
-"""Runs: begin, log, end, find. With `connection` the only file that imports mlflow, when a store is opened: it is slow.
+"""Runs: begin, log, end, and find (`finding`). MLflow is imported when a store is opened, not before: it is slow.
 
 A submission is a parent run, each stage it runs a child. MLflow takes a killed run to be running for ever:
 so that a run is finished is said by its status together with its manifest, and `reconcile` ends what nobody runs.
@@ -7,34 +7,23 @@ so that a run is finished is said by its status together with its manifest, and 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
 from leoclr import RESULTS_VERSION
-from orchestration import connection, provenance, records
-from orchestration.artifacts import Artifacts
-from orchestration.errors import NotFound, StoreError
-from orchestration.plan import PastRun, Plan, PlannedStage
-from orchestration.records import Point, RawRun, StageRun, Submission
-from orchestration.storage import MANIFEST, Home, inside, problem_of, read_manifest, safe_name, sha256
-
-if TYPE_CHECKING:
-    from mlflow.entities import Run
-    from mlflow.tracking import MlflowClient
+from orchestration import connection, provenance, records, rows
+from orchestration.errors import StoreError
+from orchestration.finding import Finder
+from orchestration.plan import Plan, PlannedStage
+from orchestration.query import Query
+from orchestration.records import Point
+from orchestration.storage import MANIFEST, Home, inside, problem_of, read_manifest, sha256
 
 PROVENANCE = "provenance"  # folder of the artifacts that tell where a submission comes from
-PAGE = 1000  # runs a search request; MLflow allows 50,000, which would be one answer of some 100 MB
-IDS_A_QUERY = 200  # in one `run_id IN (...)`: the filter stays under 8 kB
 
 
-class Store:
+class Store(Finder):
     """The tracking store. Every method is one step to disk or network, and all raise StoreError where it fails."""
-
-    def __init__(self, home: Home, client: MlflowClient, *, experiment_id: str, artifact_root: str) -> None:
-        self._client, self._experiment = client, experiment_id
-        self._artifacts = Artifacts(home, root=artifact_root, download=self._download)
 
     @classmethod
     def open(cls, home: Home, uri: str | None = None) -> Store:
@@ -44,29 +33,43 @@ class Store:
             StoreError: nothing answers there, or it has no room for our experiment.
         """
         client, experiment_id, root = connection.connect(home, uri)
+        if client.tracking_uri == connection.own(home):  # what somebody else's database looks like is not our business
+            rows.keep_statistics(home.database)
         return cls(home, client, experiment_id=experiment_id, artifact_root=root)
 
-    @property
-    def uri(self) -> str:
-        """Where the runs are, without user name and password."""
-        return connection.without_secrets(self._client.tracking_uri)
-
     def begin_submission(
-        self, plan: Plan, *, title: str, spec_yaml: str, arm_labels: Mapping[str, Mapping[str, str]], resume: str | None
+        self,
+        plan: Plan,
+        *,
+        title: str,
+        spec_yaml: str,
+        arm_labels: Mapping[str, Mapping[str, str]],
+        resume: str | None,
+        extra: Mapping[str, str] | None = None,
     ) -> str:
-        """Open the parent run of a submission and return its id.
+        """Open the parent run of a submission and return its id; `extra` are more tags, such as those of a trial.
 
         `resume` names one to continue, unless it finished or was deleted since: then a new one begins.
         This process becomes its owner. `arm_labels`: label by axis, by arm name.
         """
-        now_ms = _now_ms()
         owner = provenance.Owner.current()
-        tags = records.submission_tags(plan, title=title, arm_labels=arm_labels, owner=owner, now_ms=now_ms)
-        run_id = self._begin(tags, now_ms=now_ms, resume=resume)
+        tags = records.submission_tags(plan, title=title, arm_labels=arm_labels, owner=owner, now_ms=_now_ms())
+        tags |= extra or {}
+        return self.begin(tags, {"pipeline.yaml": spec_yaml}, resume=resume)
+
+    def begin(self, tags: Mapping[str, str], texts: Mapping[str, str], *, resume: str | None) -> str:
+        """Open a run above others, with `texts` by file name in its provenance; `resume` as in `begin_submission`."""
+        run_id = self._begin(dict(tags), now_ms=_now_ms(), resume=resume)
         with self._speaking():
-            self._client.log_text(run_id, spec_yaml, f"{PROVENANCE}/pipeline.yaml")
-            self._client.log_text(run_id, provenance.environment(), f"{PROVENANCE}/environment.json")
+            for file, text in (*texts.items(), ("environment.json", provenance.environment())):
+                self._client.log_text(run_id, text, f"{PROVENANCE}/{file}")
         return run_id
+
+    def log_files(self, run_id: str, files: Iterable[Path]) -> None:
+        """Keep files as artifacts of a run."""
+        with self._speaking():
+            for file in files:
+                self._client.log_artifact(run_id, str(file))
 
     def begin_stage(
         self, planned: PlannedStage, *, parent: str, pipeline: str, arm_labels: Mapping[str, str], resume: str | None
@@ -146,70 +149,6 @@ class Store:
         """
         self._end(run_id, status, ended_ms or _now_ms(), {records.REASON: reason[: records.MAX_TAG]}, attempt_ms)
 
-    def past_runs(self, fingerprint: str | None = None) -> list[PastRun]:
-        """Return every stage run, or those of one fingerprint, newest first; artifacts of finished ones are checked.
-
-        Artifacts on this machine are hashed, once each; those of a remote store are checked when they are fetched.
-        """
-        condition = _role("stage")
-        if fingerprint is not None:
-            condition += f" and tags.`{records.FINGERPRINT}` = '{safe_name(fingerprint)}'"
-        raws = list(self._search(condition))
-        problems = self._artifacts.problems(raw for raw in raws if raw.status == "FINISHED")
-        return [records.past_run(raw, problems.get(raw.run_id, "")) for raw in raws]
-
-    def submissions(self, pipeline: str | None = None) -> list[Submission]:
-        """Return the submissions, of one pipeline if named, the last continued first."""
-        condition = _role("submission")
-        if pipeline is not None:
-            condition += f" and tags.`{records.PIPELINE}` = '{safe_name(pipeline)}'"
-        found = [records.submission(raw) for raw in self._search(condition)]
-        return sorted(found, key=lambda each: each.attempt_ms, reverse=True)
-
-    def stage_runs(self, run_ids: Iterable[str]) -> dict[str, StageRun]:
-        """Return stage runs by id; ids that are not of a stage are left out."""
-        wanted = [safe_name(run_id) for run_id in dict.fromkeys(run_ids)]
-        found: dict[str, StageRun] = {}
-        for start in range(0, len(wanted), IDS_A_QUERY):
-            ids = ", ".join(f"'{run_id}'" for run_id in wanted[start : start + IDS_A_QUERY])
-            found |= {r.run_id: records.stage_run(r) for r in self._search(f"{_role('stage')} and run_id IN ({ids})")}
-        return found
-
-    def running(self) -> tuple[list[Submission], list[StageRun]]:
-        """Return the submissions and the stage runs that the store believes to be running, as of one moment."""
-        raws = list(self._search("attributes.status = 'RUNNING'"))
-        submissions = [records.submission(raw) for raw in raws if raw.tags.get(records.ROLE) == "submission"]
-        return submissions, [records.stage_run(raw) for raw in raws if raw.tags.get(records.ROLE) == "stage"]
-
-    def find(self, reference: str) -> str:
-        """Return the id of the run that begins with `reference`.
-
-        Raises:
-            NotFound: no run or several begin so, or it is shorter than 4 characters.
-        """
-        if len(reference) < 4 or not reference.isalnum():
-            raise NotFound(f"`{reference}` is no run id", hint="give at least its first 4 characters")
-        found = [raw.run_id for raw in self._search(f"attributes.run_id LIKE '{reference.lower()}%'")]
-        if not found:
-            raise NotFound(f"no run begins with `{reference}`", place=self.uri, hint="see `leoclr-ops status`")
-        if len(found) > 1:
-            names = ", ".join(sorted(found)[:5])
-            raise NotFound(f"{len(found)} runs begin with `{reference}`", hint=f"give more of it: {names}")
-        return found[0]
-
-    def fetch(self, run_id: str, file: str) -> Path:
-        """Return a path on this machine of a file of a finished stage, checked against its manifest.
-
-        Raises:
-            StoreError: the run has no such file, or the file is damaged.
-        """
-        with self._speaking():
-            raw = _raw(self._client.get_run(run_id))
-        return self._artifacts.fetch(raw, file)
-
-    def _speaking(self) -> AbstractContextManager[None]:
-        return connection.speaking(self._client.tracking_uri)
-
     def _begin(self, tags: dict[str, str], *, now_ms: int, resume: str | None) -> str:
         """Create a run with all its tags in one transaction, or reopen one."""
         tags = tags | {
@@ -229,7 +168,7 @@ class Store:
 
     def _interrupted(self, run_id: str) -> Mapping[str, str] | None:
         """Return the tags of a run that can be continued; None where it finished, or was deleted since."""
-        found = list(self._search(f"attributes.run_id = '{safe_name(run_id)}'"))
+        found = self._find(Query(run_ids=(run_id,)))
         return found[0].tags if found and found[0].status != "FINISHED" else None
 
     def _end(
@@ -242,40 +181,6 @@ class Store:
         self.set_tags(run_id, {**tags, **records.seconds_tag(earlier, ended_ms)})
         with self._speaking():
             self._client.set_terminated(run_id, status=status, end_time=ended_ms)
-
-    def _download(self, run_id: str, file: str, folder: Path) -> Path:
-        with self._speaking():
-            return Path(self._client.download_artifacts(run_id, file, str(folder)))
-
-    def _search(self, condition: str) -> Iterator[RawRun]:
-        """Yield the runs that meet an MLflow filter, newest first."""
-        token: str | None = None
-        while True:
-            with self._speaking():
-                page = self._client.search_runs(
-                    [self._experiment], condition, max_results=PAGE, order_by=["start_time DESC"], page_token=token
-                )
-            yield from map(_raw, page)
-            if not (token := page.token):
-                return
-
-
-def _role(role: str) -> str:
-    return f"tags.`{records.ROLE}` = '{role}'"
-
-
-def _raw(run: Run) -> RawRun:
-    info, data = run.info, run.data
-    return RawRun(
-        run_id=info.run_id,
-        status=info.status,
-        started_ms=info.start_time,
-        ended_ms=info.end_time,
-        artifact_uri=info.artifact_uri,
-        metrics=data.metrics,
-        params=data.params,
-        tags=data.tags,
-    )
 
 
 def _now_ms() -> int:

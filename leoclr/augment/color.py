@@ -22,6 +22,8 @@ from torch import Tensor
 
 from leoclr.augment.views import View
 
+Channels = tuple[float, float, float]  # one number for red, green and blue, of images scaled to 0..1
+
 COLOR_DRAWS = 10
 """Random numbers that one image takes: jitter or not, four factors, their order, gray or not, blur or not, sigma, to
 solarize or not."""
@@ -44,6 +46,11 @@ class Color:
     gray_N: Tensor  # bool
     sigma_N: Tensor  # pixels; 0: not blurred
     threshold_N: Tensor  # values from it on are inverted; infinity: not solarized
+
+    def part(self, part: slice) -> Color:
+        """Return what was drawn for some of the images."""
+        fields = (self.factors_NJ, self.order_NJ, self.gray_N, self.sigma_N, self.threshold_N)
+        return Color(*(numbers_N[part] for numbers_N in fields))
 
 
 def draw_color(view: View, uniforms_NU: Tensor) -> Color:
@@ -110,20 +117,30 @@ def jitter(images_NCHW: Tensor, factors_NJ: Tensor, order_NJ: Tensor) -> Tensor:
     expression does that step for the whole batch, whichever operation an image has its turn of.
     """
     images_NCHW = images_NCHW.clone()
-    step_NJ = factors_NJ.gather(1, order_NJ)
-    rest_NJ = (1 - step_NJ) * (order_NJ != _HUE)
-    parts = torch.stack((1 - rest_NJ, rest_NJ * (order_NJ == _SATURATION), rest_NJ * (order_NJ == _CONTRAST)))
+    *parts, turns_NJ = color_steps(factors_NJ, order_NJ)
     device = images_NCHW.device
-    parts = parts.to(device, non_blocking=True)[..., None, None, None]
+    parts_3NJ111 = torch.stack(parts).to(device, non_blocking=True)[..., None, None, None]
     colored = images_NCHW.shape[1] == 3  # hue leaves gray as it is
     for step in range(order_NJ.shape[1]):
-        _blend_(images_NCHW, *parts[:, :, step])
+        _blend_(images_NCHW, *parts_3NJ111[:, :, step])
         if colored:
-            turned_M = ((order_NJ[:, step] == _HUE) & (step_NJ[:, step] != 0)).nonzero()[:, 0]
+            turned_M = turns_NJ[:, step].nonzero()[:, 0]
             index_M = turned_M.to(device, non_blocking=True)
-            turns_M = step_NJ[turned_M, step].to(device, non_blocking=True)
+            turns_M = turns_NJ[turned_M, step].to(device, non_blocking=True)
             images_NCHW.index_copy_(0, index_M, shift_hue(images_NCHW[index_M], turns_M))
     return images_NCHW
+
+
+def color_steps(factors_NJ: Tensor, order_NJ: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return what each step of the jitter does to each image, in the image's own order: four of [N, J].
+
+    An image becomes own part * itself + luma part * its luma + mean part * its mean luma, and its hue turns by so many
+    circles. The parts add up to 1, but for brightness, whose rest is black; a step of the hue has an own part of 1.
+    """
+    step_NJ = factors_NJ.gather(1, order_NJ)
+    rest_NJ = (1 - step_NJ) * (order_NJ != _HUE)
+    luma_NJ, mean_NJ = rest_NJ * (order_NJ == _SATURATION), rest_NJ * (order_NJ == _CONTRAST)
+    return 1 - rest_NJ, luma_NJ, mean_NJ, step_NJ * (order_NJ == _HUE)
 
 
 def luma(images_NCHW: Tensor) -> Tensor:
@@ -135,23 +152,23 @@ def luma(images_NCHW: Tensor) -> Tensor:
 
 
 def shift_hue(images_N3HW: Tensor, turns_N: Tensor) -> Tensor:
-    """Return the images with their hue turned by `turns_N` full circles; saturation and value stay.
+    """Return the images with their hue turned by `turns_N` full circles, -.5 to .5; saturation and value stay.
 
     Source: RGB to HSV and back in closed form, channel = v - v s max(0, min(k, 4 - k, 1)), k = (n + 6 h) mod 6 with
-    n = 5, 3, 1 for red, green, blue; equal to torchvision's adjust_hue.
+    n = 5, 3, 1 for red, green, blue; equal to torchvision's adjust_hue. Here k - 2 is cut to -6..6, where the share is
+    that of ||k - 2| - 3| - 1, so nothing is divided by the chroma, and a whole image needs no modulo.
     """
-    value_N1HW, low_N1HW = images_N3HW.amax(1, keepdim=True), images_N3HW.amin(1, keepdim=True)
-    chroma_N1HW = value_N1HW - low_N1HW
     red, green, blue = images_N3HW.chunk(3, dim=1)
-    # Sixths of a circle from red; the divisor of a gray pixel does not matter, its chroma of 0 comes in again below.
-    safe_N1HW = torch.where(chroma_N1HW == 0, 1.0, chroma_N1HW)
-    from_red, from_green, from_blue = green - blue, blue - red, red - green
-    sixths = torch.where(value_N1HW == green, from_green / safe_N1HW + 2, from_blue / safe_N1HW + 4)
-    sixths = torch.where(value_N1HW == red, from_red / safe_N1HW, sixths) + 6 * turns_N[:, None, None, None]
-    start_3 = torch.tensor([5.0, 3.0, 1.0]).to(images_N3HW.device, non_blocking=True)[:, None, None]
-    place_N3HW = (start_3 + sixths).remainder_(6)
-    share_N3HW = torch.minimum(place_N3HW, 4 - place_N3HW).clamp_(0, 1)
-    return value_N1HW - chroma_N1HW * share_N3HW
+    value_N1HW = torch.maximum(torch.maximum(red, green), blue)
+    low_N1HW = torch.minimum(torch.minimum(red, green), blue)
+    chroma_N1HW = value_N1HW - low_N1HW
+    # Chroma times the hue in sixths of a circle from the side opposite to blue's end, -3..3.
+    other_N1HW = torch.where(value_N1HW == green, blue - red, (red - green).add_(chroma_N1HW, alpha=2))
+    hue_N1HW = torch.where(value_N1HW == red, (green - blue).sub_(chroma_N1HW, alpha=2), other_N1HW)
+    starts_3 = torch.tensor([5.0, 3.0, 1.0]).to(images_N3HW.device, non_blocking=True)
+    starts_N311 = ((starts_3 + 6 * turns_N[:, None] + 3).remainder(6) - 3)[..., None, None]
+    place_N3HW = torch.addcmul(hue_N1HW, starts_N311, chroma_N1HW).abs_().sub_(chroma_N1HW, alpha=3).abs_()
+    return torch.clamp((value_N1HW + chroma_N1HW) - place_N3HW, low_N1HW, value_N1HW)
 
 
 def blur(images_NCHW: Tensor, sigma_N: Tensor, *, radius: int) -> Tensor:
@@ -162,11 +179,18 @@ def blur(images_NCHW: Tensor, sigma_N: Tensor, *, radius: int) -> Tensor:
     """
     side = images_NCHW.shape[-1]
     radius = min(radius, side - 1)
-    taps_T = torch.arange(-radius, radius + 1, device=images_NCHW.device)
-    sigma_N1 = sigma_N.to(images_NCHW.device, non_blocking=True)[:, None]
-    weights_NT = torch.softmax(-0.5 * (taps_T / sigma_N1) ** 2, dim=1)
+    weights_NT = tap_weights(sigma_N, radius).to(images_NCHW.device, non_blocking=True)
     matrix_N1SS = (weights_NT @ _tap_matrices(side, radius, images_NCHW.device)).view(-1, 1, side, side)
     return matrix_N1SS @ images_NCHW @ matrix_N1SS.transpose(-1, -2).contiguous()
+
+
+def tap_weights(sigma_N: Tensor, radius: int) -> Tensor:
+    """Return the weights [N, 2 radius + 1] of a Gaussian's taps; a sigma of 0 leaves an image as it is."""
+    taps_T = torch.arange(-radius, radius + 1)
+    # Where 0 stands for no blur, the divisor of 1 does not matter: all other taps are given none of the weight.
+    places_NT = taps_T / torch.where(sigma_N > 0, sigma_N, 1.0)[:, None]
+    touched_NT = (sigma_N > 0)[:, None] | (taps_T == 0)
+    return torch.softmax((-0.5 * places_NT**2).masked_fill(~touched_NT, -math.inf), dim=1)
 
 
 def solarize(images_NCHW: Tensor, threshold_N: Tensor) -> Tensor:
@@ -179,7 +203,7 @@ def solarize(images_NCHW: Tensor, threshold_N: Tensor) -> Tensor:
     return torch.where(images_NCHW < threshold_N111, images_NCHW, 1 - images_NCHW)
 
 
-def normalize(images_NCHW: Tensor, mean: tuple[float, float, float], std: tuple[float, float, float]) -> Tensor:
+def normalize(images_NCHW: Tensor, mean: Channels, std: Channels) -> Tensor:
     """Return (image - mean) / std per channel as [N, 3, H, W]; a single channel is repeated."""
     numbers_2C11 = torch.tensor((mean, std)).to(images_NCHW.device, non_blocking=True)[..., None, None]
     return (images_NCHW - numbers_2C11[0]).div_(numbers_2C11[1])

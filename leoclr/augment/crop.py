@@ -7,10 +7,10 @@ top, left, height, width in pixels.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from leoclr.augment.views import View
 
@@ -67,11 +67,18 @@ def resize_boxes(images_NHWC: Tensor, boxes_N4: Tensor, size: int, *, flip_N: Te
     return torch.bmm(tall_NCSW, columns_NWS).view(count, channels, size, size)
 
 
-def resize_box(image_HWC: Tensor, box_4: Tensor, size: int) -> Tensor:
-    """Return one box of a uint8 image resized to uint8 [C, size, size]; antialiased bilinear, PIL's to one level."""
-    top, left, height, width = box_4.tolist()
-    crop_1CHW = image_HWC[top : top + height, left : left + width].permute(2, 0, 1)[None]
-    return functional.interpolate(crop_1CHW, (size, size), mode="bilinear", antialias=True)[0]
+def resize_box(image_HWC: Tensor, box: Sequence[int], *, out_HWC: Tensor) -> None:
+    """Write one box of a uint8 image, resized, to the uint8 `out_HWC`; antialiased bilinear, PIL's to one level.
+
+    `box` is top, left, height, width. It is `torch.nn.functional.interpolate(..., antialias=True)`, which cannot be
+    told where to write, and would hand over another order of axes.
+    """
+    top, left, height, width = box
+    crop_1CHW, out_1CHW = (
+        pixels_HWC.permute(2, 0, 1)[None]
+        for pixels_HWC in (image_HWC[top : top + height, left : left + width], out_HWC)
+    )
+    torch.ops.aten._upsample_bilinear2d_aa.out(crop_1CHW, out_HWC.shape[:2], False, out=out_1CHW)
 
 
 def _central_sides(ratios: tuple[float, float], heights_N: Tensor, widths_N: Tensor) -> tuple[Tensor, Tensor]:

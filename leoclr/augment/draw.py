@@ -47,7 +47,7 @@ def uniform(seed: int, epoch: int, indices_N: Tensor, *, stream: int, count: int
     counter[0], counter[1] = np.arange(blocks), indices_N.numpy(force=True)[:, None]
     counter[2], counter[3] = epoch, stream
     words = philox(counter, key=(seed & 0xFFFFFFFF, seed >> 32))
-    words_NU = np.moveaxis(words, 0, -1).reshape(len(indices_N), -1)[:, :count]
+    words_NU = np.moveaxis(words, 0, -1).reshape(len(indices_N), 4 * blocks)[:, :count]
     # 24 bits: all that a float32 in [0, 1) holds evenly.
     uniforms_NU = (words_NU >> np.uint64(8)).astype(np.float32) * np.float32(2.0**-24)
     return torch.from_numpy(uniforms_NU).to(indices_N.device, non_blocking=True)

@@ -5,18 +5,56 @@ Axes: N images, C channels, H rows, W columns, U random numbers of an image.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterator, Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from leoclr.augment.color import normalize
+from leoclr.augment.color import Channels, normalize
 from leoclr.augment.crop import BOX_DRAWS, draw_boxes
 from leoclr.augment.draw import uniform
-from leoclr.augment.loader import Channels, Indices
+from leoclr.augment.groups import Indices
+from leoclr.augment.reading import Readers, Tensors, parts
 from leoclr.augment.views import TestView, View
 from leoclr.data.contract import Images, Stack
 
 _STREAM = 1  # of `draw.uniform`; the loader has others
+
+
+def evaluation_batches(
+    images: Images,
+    plan: Sequence[Indices],
+    view: TestView,
+    *,
+    mean: Channels,
+    std: Channels,
+    device: torch.device | str,
+    workers: int = 0,
+) -> Iterator[Tensor]:
+    """Yield for each index array of `plan` its test views, normalized float32 [N, 3, size, size] on `device`.
+
+    Resized with antialiasing, then cut, with torchvision's rounding of sides and offsets. Images of a `Stack` stay
+    float between the steps; others are rounded to uint8 after each, as PIL does, and read and cut in `workers`
+    processes. Random crops are a function of (view.crop_seed, index), so they are the same in every batch, on every
+    device and for every model.
+
+    Raises: DataError naming the file when an image cannot be decoded, or when a loading process dies.
+    """
+    if isinstance(images, Stack):
+        for indices in plan:
+            yield normalize(_stack_views(images, view, indices, device=device) / 255, mean, std)
+        return
+    pin = torch.device(device).type == "cuda"
+    readers = Readers(functools.partial(_read_views, images, view), workers, pin=pin)
+    cut = [parts(indices) for indices in plan]
+    made = readers.results([part for batch in cut for part in batch])
+    for batch in cut:
+        # Bytes cross to the device, and each part of a batch while the next one is made.
+        sent = torch.cat([next(made)[0].to(device, non_blocking=True) for _ in batch])
+        views_NCHW = sent.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
+        yield normalize(views_NCHW.div_(255), mean, std)
 
 
 def evaluation_views(
@@ -28,21 +66,26 @@ def evaluation_views(
     std: Channels,
     device: torch.device | str,
 ) -> Tensor:
-    """Return the test views of `indices` as normalized float32 [N, 3, size, size] on `device`.
+    """Return the test views of `indices`: the one batch of `evaluation_batches`."""
+    return next(evaluation_batches(images, [indices], view, mean=mean, std=std, device=device))
 
-    Resized with antialiasing, then cut, with torchvision's rounding of sides and offsets. Images of a `Stack` stay
-    float between the steps; others are rounded to uint8 after each, as PIL does. Random crops are a function of
-    (view.crop_seed, index), so they are the same in every batch, on every device and for every model.
-    """
-    draws_NU = uniform(view.crop_seed, 0, torch.from_numpy(indices), stream=_STREAM, count=BOX_DRAWS)
-    if isinstance(images, Stack):
-        stack_NCHW = torch.from_numpy(images.images_NHWC[indices]).to(device).permute(0, 3, 1, 2)
-        views_NCHW = _cut(_resize(stack_NCHW.float(), view), view, draws_NU)
-    else:
-        read = (torch.from_numpy(images.read(int(index))).permute(2, 0, 1)[None] for index in indices)
-        pairs = zip(read, draws_NU, strict=True)
-        views_NCHW = torch.cat([_cut(_resize(image_1CHW, view), view, draws_U[None]) for image_1CHW, draws_U in pairs])
-    return normalize(views_NCHW.to(device).float() / 255, mean, std)
+
+def _stack_views(images: Stack, view: TestView, indices: Indices, *, device: torch.device | str) -> Tensor:
+    stack_NCHW = torch.from_numpy(images.images_NHWC[indices]).to(device).permute(0, 3, 1, 2)
+    return _cut(_resize(stack_NCHW.float(), view), view, _draw(view, indices))
+
+
+def _read_views(images: Images, view: TestView, indices: Indices) -> Tensors:
+    """Return the views of images that are read as one uint8 [N, size, size, 3]."""
+    views_NHWC = torch.empty((len(indices), view.size, view.size, 3), dtype=torch.uint8)
+    for view_HWC, index, draws_U in zip(views_NHWC, indices, _draw(view, indices), strict=True):
+        image_1CHW = torch.from_numpy(images.read(int(index))).permute(2, 0, 1)[None]
+        view_HWC.copy_(_cut(_resize(image_1CHW, view), view, draws_U[None])[0].permute(1, 2, 0))
+    return (views_NHWC,)
+
+
+def _draw(view: TestView, indices: Indices) -> Tensor:
+    return uniform(view.crop_seed, 0, torch.from_numpy(indices), stream=_STREAM, count=BOX_DRAWS)
 
 
 def _resize(images_NCHW: Tensor, view: TestView) -> Tensor:

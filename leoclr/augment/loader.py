@@ -9,36 +9,23 @@ decoded when asked for are read and cropped in `workers` processes, rounded to u
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from itertools import chain, groupby
+from itertools import chain
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
-from leoclr.augment.color import COLOR_DRAWS, apply_color, blur_radius, draw_color, join_colors, normalize
-from leoclr.augment.crop import BOX_DRAWS, draw_boxes, resize_box, resize_boxes
-from leoclr.augment.draw import uniform
-from leoclr.augment.strong import PICK_DRAWS, apply_strong, draw_strong
+from leoclr.augment.color import Channels
+from leoclr.augment.crop import resize_box, resize_boxes
+from leoclr.augment.groups import Indices, draw_groups
+from leoclr.augment.reading import Readers, Tensors, parts
+from leoclr.augment.rendering import Renderer
 from leoclr.augment.views import View
 from leoclr.data.contract import Images, Stack
-
-Indices = NDArray[np.int64]
-Group = tuple[tuple[View, Tensor], ...]  # views that are made together, each with its random numbers [N, U]
-Channels = tuple[float, float, float]  # one number for red, green and blue, of images scaled to 0..1
-
-# Streams of `draw.uniform`; what else draws by image takes another. The first holds the numbers that every view reads,
-# view after view. View v has a stream of its own, _OWN_STREAM + v, for those that few views read.
-_STREAM, _OWN_STREAM = 0, 2**16
-# Random numbers of one view of one image: its box, its flip, its colors, its strong operations. Its own stream begins
-# with the last one of its colors, solarize or not.
-_FLIP = BOX_DRAWS
-_COLOR = slice(BOX_DRAWS + 1, BOX_DRAWS + 1 + COLOR_DRAWS)
-_STRONG = slice(_COLOR.stop, None)
-_DRAWS = _COLOR.stop - 1
 
 
 def epoch_plan(
@@ -71,6 +58,8 @@ class ViewLoader:
 
     Images are scaled to 0..1, augmented in float32 and normalized by `mean` and `std`. Gray images (three equal
     channels) in a `Stack` are noticed and worked on as one channel: the same numbers, a third of the work.
+
+    Loading processes start with the first pass and stay until the loader goes; a new pass ends the one before.
     """
 
     images: Images
@@ -81,127 +70,74 @@ class ViewLoader:
     seed: int
     device: torch.device | str
     workers: int = 0  # processes that read and crop; a `Stack` needs none and starts none
+    compiled: bool = False  # colors by torch's compiler: the same numbers within rounding; the first batch waits for it
     _stack_NHWC: Tensor | None = field(init=False, default=None, repr=False)
+    _readers: Readers[tuple[int, Indices]] = field(init=False, repr=False)
+    _render: Renderer = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if isinstance(self.images, Stack):
             self._stack_NHWC = torch.tensor(_without_equal_channels(self.images.images_NHWC), device=self.device)
+        else:
+            work = functools.partial(read_crops, self.images, tuple(self.views), self.seed)
+            self._readers = Readers(work, self.workers, pin=torch.device(self.device).type == "cuda")
+        self._render = Renderer(self.mean, self.std, compiled=self.compiled)
 
     def batches(self, epoch: int, plan: Sequence[Indices]) -> Iterator[tuple[Tensor, ...]]:
         """Yield for each index array of `plan` one normalized float32 [N, 3, size, size] per view, on the device.
 
-        Raises: DataError naming the file when an image cannot be decoded.
+        Raises: DataError naming the file when an image cannot be decoded, or when a loading process dies.
         """
         for indices, crops in zip(plan, self._crops(epoch, plan), strict=True):
-            draws = _draw(self.seed, epoch, indices, self.views)
-            groups = zip(_groups(self.views, draws), crops, strict=True)
-            yield tuple(chain.from_iterable(self._color(group, crop_GCHW) for group, crop_GCHW in groups))
+            groups = draw_groups(self.views, seed=self.seed, epoch=epoch, indices=indices)
+            pairs = zip(groups, crops, strict=True)
+            flip = self._stack_NHWC is None
+            yield tuple(chain.from_iterable(self._render(group, crop_GCHW, flip=flip) for group, crop_GCHW in pairs))
 
-    def _crops(self, epoch: int, plan: Sequence[Indices]) -> Iterator[tuple[Tensor, ...]]:
+    def _crops(self, epoch: int, plan: Sequence[Indices]) -> Iterator[list[Tensor]]:
+        """Yield for each index array one [G, C, size, size] per group, levels 0..255; a `Stack`'s are flipped."""
         if self._stack_NHWC is not None:
-            return (self._crop_stack(epoch, indices) for indices in plan)
-        crops = _LazyCrops(self.images, tuple(self.views), self.seed, epoch)
-        if self.workers == 0:
-            return (crops[indices] for indices in plan)
-        pin = torch.device(self.device).type == "cuda"
-        # Its own generator: a DataLoader without one draws from torch's global generator, which is not ours to move.
-        generator = torch.Generator()
-        return iter(
-            DataLoader(
-                crops,
-                batch_size=None,
-                sampler=plan,  # each "sample" is a whole batch: one draw and one message a batch
-                num_workers=self.workers,
-                pin_memory=pin,
-                generator=generator,
-            )
-        )
+            yield from (self._crop_stack(epoch, indices) for indices in plan)
+            return
+        cut = [parts(indices) for indices in plan]
+        made = self._readers.results([(epoch, part) for batch in cut for part in batch])
+        for batch in cut:
+            yield self._join([next(made) for _ in batch])
 
-    def _crop_stack(self, epoch: int, indices: Indices) -> tuple[Tensor, ...]:
+    def _join(self, made: Sequence[Tensors]) -> list[Tensor]:
+        """Return the crops [V, n, H, W, C] of the parts of a batch as [G, C, H, W] of the batch, on the device."""
+        groups = ([part.to(self.device, non_blocking=True) for part in group] for group in zip(*made, strict=True))
+        joined = (group[0] if len(group) == 1 else torch.cat(group, dim=1) for group in groups)
+        return [crop_VNHWC.flatten(0, 1).permute(0, 3, 1, 2) for crop_VNHWC in joined]
+
+    def _crop_stack(self, epoch: int, indices: Indices) -> list[Tensor]:
         assert self._stack_NHWC is not None
         index_N = torch.from_numpy(indices).to(self._stack_NHWC.device, non_blocking=True)
         images_NHWC = self._stack_NHWC[index_N]
-        heights_N, widths_N = (torch.full((len(indices),), side) for side in images_NHWC.shape[1:3])
+        sides = [torch.full((len(indices),), side) for side in images_NHWC.shape[1:3]]
         crops = []
-        for group in _groups(self.views, _draw(self.seed, epoch, indices, self.views)):
-            boxes = [draw_boxes(view, draws_NU[:, :BOX_DRAWS], heights_N, widths_N) for view, draws_NU in group]
-            flips = [draws_NU[:, _FLIP] < view.flip_p for view, draws_NU in group]
-            images_GHWC = images_NHWC.repeat(len(group), 1, 1, 1)
-            crops.append(resize_boxes(images_GHWC, torch.cat(boxes), group[0][0].size, flip_N=torch.cat(flips)))
-        return tuple(crops)
-
-    def _color(self, group: Group, crop_GCHW: Tensor) -> tuple[Tensor, ...]:
-        images_GCHW = crop_GCHW.to(self.device, torch.float32, non_blocking=True).div_(255)
-        color = join_colors([draw_color(view, draws_NU[:, _COLOR]) for view, draws_NU in group])
-        images_GCHW = apply_color(images_GCHW, color, radius=blur_radius(group[0][0]))
-        if any(view.strong != "none" for view, _ in group):
-            pairs = zip(group, images_GCHW.chunk(len(group)), strict=True)
-            images_GCHW = torch.cat([_strengthen(view, draws_NU, own_NCHW) for (view, draws_NU), own_NCHW in pairs])
-        return normalize(images_GCHW, self.mean, self.std).chunk(len(group))
+        for group in draw_groups(self.views, seed=self.seed, epoch=epoch, indices=indices):
+            images_GHWC = images_NHWC.repeat(len(group.views), 1, 1, 1)
+            crops.append(resize_boxes(images_GHWC, group.boxes(*sides), group.size, flip_N=group.flips()))
+        return crops
 
 
-def _strengthen(view: View, draws_NU: Tensor, images_NCHW: Tensor) -> Tensor:
-    if view.strong == "none":
-        return images_NCHW
-    return apply_strong(images_NCHW, draw_strong(view, draws_NU[:, _STRONG]))
-
-
-def _draw(seed: int, epoch: int, indices: Indices, views: Sequence[View]) -> tuple[Tensor, ...]:
-    """Return the random numbers [N, U] of each view: one draw for all, as many numbers cost little more than few."""
-    indices_N = torch.from_numpy(indices)
-    draws_NU = uniform(seed, epoch, indices_N, stream=_STREAM, count=len(views) * _DRAWS)
-    parts = enumerate(zip(views, draws_NU.chunk(len(views), dim=1), strict=True))
-    return tuple(
-        torch.cat((part_NU, _draw_own(view, seed, epoch, indices_N, stream=_OWN_STREAM + place)), dim=1)
-        for place, (view, part_NU) in parts
-    )
-
-
-def _draw_own(view: View, seed: int, epoch: int, indices_N: Tensor, *, stream: int) -> Tensor:
-    """Return the numbers for solarization and strong operations [N, U]; a view without both reads none: zeros."""
-    picks = view.strong_picks if view.strong != "none" else 0
-    if picks == 0 and view.solarize_p == 0:
-        return torch.zeros(len(indices_N), 1)
-    return uniform(seed, epoch, indices_N, stream=stream, count=1 + picks * PICK_DRAWS)
-
-
-def _groups(views: Sequence[View], draws: Sequence[Tensor]) -> list[Group]:
-    """Return the views with their random numbers, neighbors that one batch can hold together.
-
-    On small images most of the time goes into starting operations, and three views in one batch start a third as many.
-    """
-    pairs = zip(views, draws, strict=True)
-    return [tuple(group) for _, group in groupby(pairs, key=lambda pair: (pair[0].size, blur_radius(pair[0])))]
+def read_crops(images: Images, views: tuple[View, ...], seed: int, item: tuple[int, Indices]) -> Tensors:
+    """Return uint8 [V, N, size, size, 3] for each group of views of the images of an epoch: read, and cut."""
+    epoch, indices = item
+    read = [torch.from_numpy(images.read(int(index))) for index in indices]
+    sides = [torch.tensor([image_HWC.shape[axis] for image_HWC in read], dtype=torch.int64) for axis in (0, 1)]
+    crops = []
+    for group in draw_groups(views, seed=seed, epoch=epoch, indices=indices):
+        crop_VNHWC = torch.empty((len(group.views), len(read), group.size, group.size, 3), dtype=torch.uint8)
+        boxes = group.boxes(*sides).tolist()
+        for place, (crop_HWC, box) in enumerate(zip(crop_VNHWC.flatten(0, 1), boxes, strict=True)):
+            resize_box(read[place % len(read)], box, out_HWC=crop_HWC)
+        crops.append(crop_VNHWC)
+    return tuple(crops)
 
 
 def _without_equal_channels(images_NHWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return the first channel alone when all three are equal in every image, else the images as they are."""
     first_NHW1 = images_NHWC[..., :1]
     return first_NHW1 if bool((images_NHWC == first_NHW1).all()) else images_NHWC
-
-
-@dataclass(frozen=True, slots=True)
-class _LazyCrops(Dataset[tuple[Tensor, ...]]):
-    """Read images and cut their views; runs in the loading processes, so it is small to send."""
-
-    images: Images
-    views: tuple[View, ...]
-    seed: int
-    epoch: int
-
-    def __getitem__(self, indices: Indices) -> tuple[Tensor, ...]:
-        """Return uint8 [G, 3, size, size] for each group of views, G images: view after view."""
-        read = [torch.from_numpy(self.images.read(int(index))) for index in indices]
-        heights_N = torch.tensor([image_HWC.shape[0] for image_HWC in read])
-        widths_N = torch.tensor([image_HWC.shape[1] for image_HWC in read])
-        crops = []
-        for group in _groups(self.views, _draw(self.seed, self.epoch, indices, self.views)):
-            cut: list[Tensor] = []
-            for view, draws_NU in group:
-                boxes_N4 = draw_boxes(view, draws_NU[:, :BOX_DRAWS], heights_N, widths_N)
-                flips = (draws_NU[:, _FLIP] < view.flip_p).tolist()
-                for image_HWC, box_4, flip in zip(read, boxes_N4, flips, strict=True):
-                    crop_CHW = resize_box(image_HWC, box_4, view.size)
-                    cut.append(crop_CHW.flip(-1) if flip else crop_CHW)
-            crops.append(torch.stack(cut))
-        return tuple(crops)

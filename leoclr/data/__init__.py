@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
-from typing import TYPE_CHECKING
 
+from leoclr.data.contract import DataModule
 from leoclr.data.corrupt import without_corrupt as without_corrupt
-
-if TYPE_CHECKING:
-    from leoclr.data.contract import DataModule
+from leoclr.data.packed import Either
 
 DATASETS: dict[str, str] = {
     "mnist5k": "leoclr.data.mnist5k",
@@ -31,6 +30,7 @@ WITH_BOXES = frozenset({"digit_scenes", "voc0712", "coco"})
 """Those whose images have boxes instead of one class each: for pre-training and detection alone."""
 
 
+@functools.cache
 def module(name: str) -> DataModule:
-    """Return the module of data set `name`, a key of `DATASETS`."""
-    return importlib.import_module(DATASETS[name])
+    """Return how to read data set `name`, a key of `DATASETS`: by its module, or from a packed store of it."""
+    return Either(name, importlib.import_module(DATASETS[name]))

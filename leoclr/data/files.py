@@ -1,4 +1,4 @@
-"""Image files, decoded when asked for. Pillow is imported by the first read, so that a digest needs numpy alone."""
+"""Image files, decoded when asked for; no decoder is imported before the first read, so a digest needs numpy alone."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leoclr.data.contract import DataError
+from leoclr.data.decoding import decode
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 """What counts as an image, in any case of letters: torchvision/datasets/folder.py, IMG_EXTENSIONS."""
@@ -43,12 +44,9 @@ class Files:
 
         Raises: DataError naming the file when it cannot be decoded.
         """
-        from PIL import Image
-
         path = self.paths[index]
         try:
-            with Image.open(path) as image:
-                return np.array(image.convert("RGB"))
-        # What Pillow's decoders raise on damaged data: OSError (UnidentifiedImageError is one), SyntaxError for PNG.
-        except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+            bytes_B = np.fromfile(path, np.uint8)
+        except OSError as error:
             raise DataError(f"{path}: not a readable image: {error}", hint="replace or remove the file") from error
+        return decode(bytes_B, str(path))

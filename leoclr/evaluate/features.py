@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from leoclr.augment.evaluation import evaluation_views
+from leoclr.augment.evaluation import evaluation_batches
 from leoclr.augment.views import TestView
 from leoclr.data.contract import DataSet
 
@@ -27,22 +27,24 @@ def extract(
     view: TestView,
     device: torch.device,
     chosen: NDArray[np.int64] | None = None,
+    workers: int = 0,
 ) -> Tensor:
     """Return what `model` gives for each image of `split`, or of those `chosen`: [N, F] on `device`, without gradient.
 
     Rows are in the order of the images, or of `chosen`. The model runs in evaluation mode and is handed back in the
-    modes that it came in. Raises: ValueError without images.
+    modes that it came in. `workers` processes read the images. Raises: ValueError without images.
     """
     images = data.splits[split].images
     indices = np.arange(len(images), dtype=np.int64) if chosen is None else chosen
+    plan = [indices[start : start + BATCH] for start in range(0, len(indices), BATCH)]
+    batches = evaluation_batches(images, plan, view, mean=data.mean, std=data.std, device=device, workers=workers)
     rows_NF: Tensor | None = None  # filled batch by batch: to join parts would hold ImageNet's 10 GB twice
     with evaluating(model), torch.no_grad():
-        for start in range(0, len(indices), BATCH):
-            batch = indices[start : start + BATCH]
-            part_BF = model(evaluation_views(images, batch, view, mean=data.mean, std=data.std, device=device))
+        for start, images_BCHW in zip(range(0, len(indices), BATCH), batches, strict=True):
+            part_BF = model(images_BCHW)
             if rows_NF is None:
                 rows_NF = part_BF.new_empty((len(indices), *part_BF.shape[1:]))
-            rows_NF[start : start + len(batch)] = part_BF
+            rows_NF[start : start + len(part_BF)] = part_BF
     if rows_NF is None:
         raise ValueError(f"{data.name}: no image of {split} to extract features of")
     return rows_NF

@@ -43,7 +43,7 @@ class FineTune:
         data = task.data
         if data.metric == "map11":
             raise DataError(f"{data.name}: its images have several classes each", hint="fine-tuning takes one class")
-        self._settings, self._task, self._device = settings, task, device
+        self._settings, self._task, self._device, self._workers = settings, task, device, workers
         with features.seeded(seed, torch.device("cpu")):
             head = heads.linear_head(backbone.feature_dim, len(data.classes))
         model = nn.Sequential(OrderedDict(backbone=backbone, head=head)).to(device)
@@ -90,7 +90,14 @@ class FineTune:
 
     def finish(self) -> Mapping[str, Number]:
         task = self._task
-        scores_NC = features.extract(self._model, task.data, task.scored, view=self._settings.view, device=self._device)
+        scores_NC = features.extract(
+            self._model,
+            task.data,
+            task.scored,
+            view=self._settings.view,
+            device=self._device,
+            workers=self._workers,
+        )
         labels_N = features.labels(task.data, task.scored, self._device)
         top1, mean = metrics.top_k(scores_NC, labels_N, k=1), metrics.mean_per_class(scores_NC, labels_N)
         score = mean if task.data.metric == "mean_per_class" else top1

@@ -1,6 +1,6 @@
 """Weighted k-nearest-neighbor vote on frozen features: the cheap monitor of a pre-training, and an evaluation.
 
-M images of the bank, N queries, F feature values, C classes.
+M images of the bank, N queries, F feature values, K neighbors, C classes.
 """
 
 from __future__ import annotations
@@ -11,17 +11,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from leoclr.backbones import Backbone
 from leoclr.data.contract import DataSet
+from leoclr.evaluate import neighbors
 from leoclr.evaluate.batches import labeled
 from leoclr.evaluate.frozen import Frozen, accuracies
 from leoclr.evaluate.knn_protocols import KnnProtocol
 from leoclr.work import Number
-
-CHUNK = 1024
-"""Queries compared with the whole bank at once: 1,024 x 1.28 M similarities in float32 are 5.2 GB. Moves no number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,24 +60,15 @@ def votes(
 ) -> list[Tensor]:
     """Return the votes [N, C] of the nearest k of the bank, for each k; the nearest one's weight is 1.
 
-    C is `classes`, or one more than the largest label. All ks are served by one search.
+    C is `classes`, or one more than the largest label. All ks are served by one search, `leoclr.evaluate.neighbors`,
+    and summed in float64, so that equal votes stay equal whatever their order.
     """
-    bank_FM = functional.normalize(bank_MF, dim=1).T
-    queries_NF = functional.normalize(queries_NF, dim=1)
-    classes = classes or int(labels_M.max()) + 1
-    parts = [_votes(q, bank_FM, labels_M, classes, (ks, temperature)) for q in queries_NF.split(CHUNK)]
-    return [torch.cat(of_one_k) for of_one_k in zip(*parts, strict=True)]
-
-
-def _votes(
-    queries_NF: Tensor, bank_FM: Tensor, labels_M: Tensor, classes: int, how: tuple[Sequence[int], float]
-) -> list[Tensor]:
-    ks, temperature = how
-    nearest = (queries_NF @ bank_FM).topk(min(max(ks), len(labels_M)), dim=1)  # by falling similarity
-    weight_Nk = ((nearest.values - nearest.values[:, :1]) / temperature).exp()
-    label_Nk = labels_M[nearest.indices]
-    empty_NC = weight_Nk.new_zeros(len(queries_NF), classes)
-    return [empty_NC.scatter_add(1, label_Nk[:, :k], weight_Nk[:, :k]) for k in ks]
+    found = neighbors.search(bank_MF, queries_NF, k=max(ks))
+    similarity_NK = found.similarity_NK.double()
+    weight_NK = ((similarity_NK - similarity_NK[:, :1]) / temperature).exp()
+    label_NK = labels_M[found.index_NK]
+    empty_NC = weight_NK.new_zeros(len(queries_NF), classes or int(labels_M.max()) + 1)
+    return [empty_NC.scatter_add(1, label_NK[:, :k], weight_NK[:, :k]).float() for k in ks]
 
 
 class NearestNeighbors:
@@ -91,8 +79,16 @@ class NearestNeighbors:
 
     epochs = 0
 
-    def __init__(self, backbone: Backbone, data: DataSet, *, settings: KnnProtocol, device: torch.device) -> None:
-        self._frozen = Frozen(backbone, data, device=device)
+    def __init__(
+        self,
+        backbone: Backbone,
+        data: DataSet,
+        *,
+        settings: KnnProtocol,
+        device: torch.device,
+        workers: int = 0,
+    ) -> None:
+        self._frozen = Frozen(backbone, data, precision=settings.precision, device=device, workers=workers)
         self._data, self._settings = data, settings
 
     def steps(self, epoch: int) -> int:

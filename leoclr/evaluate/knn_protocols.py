@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from leoclr.augment.views import TestView
+from leoclr.evaluate.folded import Precision
 
 IMAGENET = TestView(resize=256, size=224)
 CIFAR = TestView(resize=32, size=32)
@@ -19,6 +20,7 @@ class KnnProtocol:
     view: TestView = IMAGENET  # of bank and queries; lemniscate.pytorch, main.py: Resize(256), CenterCrop(224)
     k: tuple[int, ...] = (200,)  # neighbors; the first one's accuracies are the evaluation's; arXiv:1805.01978, 3.4
     temperature: float = 0.07  # dimensionless; arXiv:1805.01978, 3.4
+    precision: Precision = "fp32"  # of the backbone; every source below: float32
 
     def __post_init__(self) -> None:
         if not self.k or min(self.k) < 1 or len(set(self.k)) < len(self.k):

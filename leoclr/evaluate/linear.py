@@ -48,7 +48,7 @@ class LinearProbe:
             self._kept, self._held = hold_out(data, how=settings.hold_out, images=settings.valid_images, seed=seed)
             data = with_validation(data)
         self._data, self._labeled = data, labeled(data)
-        self._frozen = Frozen(backbone, data, device=device)
+        self._frozen = Frozen(backbone, data, precision=settings.precision, device=device, workers=workers)
         self._rows_MF = (  # of every labeled training image, where they are needed more than once
             self._frozen.rows("train", settings.view, self._labeled)
             if settings.standardize or settings.augment == "none"
@@ -140,10 +140,19 @@ class LinearProbe:
     def _choose(self) -> None:
         name = choice(self._data)
         labels_N = self._frozen.labels("train", self._held)
-        rows_NF = self._frozen.rows("train", self._settings.view, self._held)
-        scores = [accuracies(scores_NC, labels_N)[name] for scores_NC in self._scores(rows_NF)]
+        scores = [accuracies(scores_NC, labels_N)[name] for scores_NC in self._scores(self._rows(self._held))]
         self._chosen = max(range(len(scores)), key=lambda which: scores[which])  # of equal ones the first
         self._valid = {f"valid_{name}": scores[self._chosen], "lr": self._settings.lrs[self._chosen]}
+
+    def _rows(self, images: Indices) -> Tensor:
+        """Return the features of labeled training images, shown as test images; of all of them without a copy.
+
+        ImageNet's are 10 GB.
+        """
+        if self._rows_MF is None:
+            return self._frozen.rows("train", self._settings.view, images)
+        among = self._labeled.searchsorted(images)
+        return self._rows_MF if len(among) == len(self._rows_MF) else self._rows_MF[torch.from_numpy(among)]
 
     def _set_rates(self) -> None:
         (epoch, step), settings = self._at, self._settings
@@ -156,10 +165,8 @@ class LinearProbe:
         self._shift_F, self._scale_F = (torch.tensor(value, device=self._device) for value in (0.0, 1.0))
         if self._rows_MF is not None:
             among = self._labeled.searchsorted(images)
-            if settings.standardize:  # of all images without a copy: ImageNet's features are 10 GB
-                everyone = len(images) == len(self._labeled)
-                rows_MF = self._rows_MF if everyone else self._rows_MF[torch.from_numpy(among).to(self._device)]
-                self._scale_F, self._shift_F = torch.std_mean(rows_MF, dim=0, correction=0)
+            if settings.standardize:
+                self._scale_F, self._shift_F = torch.std_mean(self._rows(images), dim=0, correction=0)
             if settings.augment == "none":
                 labels_M = self._frozen.labels("train", self._labeled)
                 return RowBatches(self._rows_MF, labels_M, chosen=among, batch=settings.batch, seed=self._seed)
@@ -183,8 +190,7 @@ class LinearProbe:
 
     def _features(self, inputs: Tensor) -> Tensor:
         """Return features of images [N, C, H, W], ready for the classifiers; inputs [N, F] are features already."""
-        with torch.no_grad():
-            return self._standardize(inputs if inputs.ndim == 2 else self._frozen.backbone(inputs))
+        return self._standardize(inputs if inputs.ndim == 2 else self._frozen.features(inputs))
 
     @torch.no_grad()
     def _scores(self, rows_NF: Tensor) -> list[Tensor]:

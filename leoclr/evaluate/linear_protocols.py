@@ -13,6 +13,7 @@ import numpy as np
 
 from leoclr import optim
 from leoclr.augment.views import TestView
+from leoclr.evaluate.folded import Precision
 from leoclr.evaluate.validation import HoldOut
 
 IMAGENET = TestView(resize=256, size=224)  # bilinear: torchvision's default, as facebookresearch/moco has it
@@ -47,6 +48,7 @@ class LinearSettings:
     valid_images: int | None = None  # how many; None: as the data set's papers do, else a tenth
     refit: bool = True  # train the chosen rate again, held-out images included
     random_crop_view: TestView | None = None  # score the test split under this view too
+    precision: Precision = "fp32"  # of the backbone; every source below: float32
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch"):
@@ -206,6 +208,7 @@ class LBFGS:
     hold_out: HoldOut = "balanced"  # B.8: a validation set; sizes in BYOL, table 10
     valid_images: int | None = None  # how many; None: as the data set's papers do, else a tenth (log_regression.py)
     refit: bool = True  # B.8: fitted again on training and validation images
+    precision: Precision = "fp32"  # of the backbone; B.8 names none
 
     def __post_init__(self) -> None:
         if not 0 < self.l2_range[0] <= self.l2_range[1]:

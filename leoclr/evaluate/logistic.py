@@ -87,12 +87,21 @@ class LogisticProbe:
     Final numbers: `accuracies` of the test split, in percent, the chosen "l2" and its accuracy on held-out images.
     """
 
-    def __init__(self, backbone: Backbone, data: DataSet, *, settings: LBFGS, seed: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        data: DataSet,
+        *,
+        settings: LBFGS,
+        seed: int,
+        device: torch.device,
+        workers: int = 0,
+    ) -> None:
         self.epochs = len(settings.l2) + settings.refit
         self._settings, self._device = settings, device
         self._kept, self._held = hold_out(data, how=settings.hold_out, images=settings.valid_images, seed=seed)
         self._data = data = with_validation(data)
-        self._frozen = Frozen(backbone, data, device=device)
+        self._frozen = Frozen(backbone, data, precision=settings.precision, device=device, workers=workers)
         self._labeled = labeled(data)
         self._rows_MF = self._frozen.rows("train", settings.view, self._labeled)
         self._last = self._best = Solution.zeros(self._rows_MF.shape[1], len(data.classes), device)

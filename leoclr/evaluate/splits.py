@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from leoclr.data import label_lists
 from leoclr.data.contract import UNLABELED, DataError, DataSet, Images, Split, Stack, draw_per_class
 from leoclr.data.files import Files
+from leoclr.data.packed import Packed
 from leoclr.evaluate.validation import Indices, hold_out
 
 
@@ -80,7 +81,7 @@ def published_labels(split: Split, *, pct: float, root: Path) -> Indices | None:
     if names is None:
         return None
     place = f"{root / label_lists.FOLDER}: list of {pct:g} %"
-    if not isinstance(split.images, Files):
+    if not isinstance(split.images, Files | Packed):
         raise DataError(f"{place}: this data set's images are no files", hint="remove the list")
     where = {path.name: index for index, path in enumerate(split.images.paths)}
     absent = [name for name in names if name not in where]

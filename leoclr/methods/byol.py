@@ -82,6 +82,11 @@ class Method(contract.Method):
         self.predictor = mlp((config.dim, config.hidden_dim, config.dim), hidden_bias=True, last_bias=False)
         self.slow = SlowEncoder(backbone, self.head, momentum=config.momentum, shuffle_bn=False)
 
+    @classmethod
+    def coupling(cls, config: Any) -> str:
+        """Return "": each image's distance is its own."""
+        return ""
+
     def forward(self, batch: Batch) -> Step:
         """Return the sum over both directions of the mean squared distance, from 0 to 8.
 

@@ -125,6 +125,11 @@ class Method(moco_v2.Method):
         super().__init__(config, new_backbone, facts)
         self.config: Config = config
 
+    @classmethod
+    def coupling(cls, config: Config) -> str:
+        """Return why a batch cannot come in parts, where its keys are in the bank."""
+        return "with bank: batch, the keys of a batch are each other's negatives" if config.bank == "batch" else ""
+
     def forward(self, batch: Batch) -> Step:
         """Return the weak queries' contrastive losses plus the strong ones' weighted loss, summed; and the key.
 

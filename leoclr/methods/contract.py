@@ -64,6 +64,8 @@ class Facts:
 
     images: int  # in the split that it trains on
     classes: int
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)  # by which its images, scaled to 0..1, are normalized
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
 
 class Survey(Protocol):
@@ -113,6 +115,11 @@ class Method(nn.Module):
         """Return the loss of one batch."""
         raise NotImplementedError
 
+    @classmethod
+    def coupling(cls, config: Any) -> str:
+        """Return why a batch cannot come in parts; "" where the loss is a mean over images that do not meet in it."""
+        return "the loss compares the images of a batch with each other: it is another one for parts of a batch"
+
     def start_epoch(self, survey: Survey) -> None:
         """Look at the data before an epoch, clusters for example; not called when an epoch continues in its middle."""
 
@@ -154,8 +161,9 @@ class MethodModule(Protocol):
     MoCo-v2's, which are the defaults there. Each with its source."""
     Config: Callable[..., Any]
     Method: type[Any]
-    """Method(config, new_backbone, facts): calls new_backbone() before it draws anything, so that equal seeds start all
-    methods from equal weights, and once for each encoder that trains on its own; a slow encoder is a copy."""
+    """Method(config, new_backbone, facts): keeps `config` under that name, and calls new_backbone() before it draws
+    anything, so that equal seeds start all methods from equal weights, and once for each encoder that trains on its
+    own; a slow encoder is a copy."""
 
     def views(self, config: Any, size: int) -> tuple[View, ...]:
         """Return how each view is made from an image; `size` is the side in pixels of the largest."""

@@ -148,6 +148,11 @@ class Method(contract.Method):
         self.register_buffer("center_1P", torch.zeros(1, config.dim))
         self._at = At(0, 1, 0, 1)
 
+    @classmethod
+    def coupling(cls, config: Any) -> str:
+        """Return "": each image's cross-entropy is its own, and the center moves after the step."""
+        return ""
+
     def forward(self, batch: Batch) -> Step:
         """Return the mean cross-entropy in nats between teacher and student on different views of an image.
 

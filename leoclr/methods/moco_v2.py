@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from leoclr import distributed
 from leoclr.augment.views import View
 from leoclr.backbones import Backbone
 from leoclr.heads import Projection, embed, projection
+from leoclr.levels import Levels
 from leoclr.losses import info_nce, spread
 from leoclr.methods import contract
 from leoclr.methods.augmentation import Augmentation
@@ -29,6 +30,8 @@ from leoclr.split_norm import split_batchnorm
 
 TRAINS = True
 RECIPE: Mapping[str, Any] = {}  # the defaults of PretrainSettings are MoCo-v2's
+
+ShuffleAs = Literal["uint8", "float32"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +47,9 @@ class Config(Augmentation):
     dim: int = 128  # values of an embedding; moco/builder.py
     head: Projection = "mlp"  # moco README, v2 command (v1: "linear")
     shuffle_bn: bool = True  # spread the key images over the workers; moco/builder.py. Alone: only with bn_splits
+    # How key images travel to other workers. "uint8": rounded to the 256 levels that moco's own views have, which PIL
+    # makes (main_moco.py, ToTensor comes last), in a quarter of the bytes. "float32": as they are. Alone, none travels
+    shuffle_as: ShuffleAs = "uint8"
     bn_splits: int = 1  # parts of a worker's batch, each with its own batch norm; 8 in moco's CIFAR-10 demo, on one GPU
 
     def __post_init__(self) -> None:
@@ -53,6 +59,7 @@ class Config(Augmentation):
         require(self.queue_size >= 1, "queue_size", "at least 1")
         require(self.dim >= 1, "dim", "at least 1")
         require(self.bn_splits >= 1, "bn_splits", "at least 1")
+        require(self.shuffle_as in get_args(ShuffleAs), "shuffle_as", f"one of {', '.join(get_args(ShuffleAs))}")
         require(self.head in get_args(Projection), "head", f"one of {', '.join(get_args(Projection))}")
 
 
@@ -83,8 +90,14 @@ class Method(contract.Method):
             momentum=config.momentum,
             shuffle_bn=config.shuffle_bn,
             bn_splits=config.bn_splits,
+            levels=Levels(facts.mean, facts.std) if config.shuffle_as == "uint8" else None,
         )
         self.queue = Queue(config.queue_size, config.dim)
+
+    @classmethod
+    def coupling(cls, config: Any) -> str:
+        """Return "": a query meets its own key and the queue's."""
+        return ""
 
     def forward(self, batch: Batch) -> Step:
         """Return the mean loss in nats of finding view 1's key by view 0's query, and that key.

@@ -31,6 +31,7 @@ class Method(contract.Method):
     def __init__(self, config: Config, new_backbone: Callable[[], Backbone], facts: Facts) -> None:
         """Take one new backbone."""
         super().__init__()
+        self.config = config
         self.backbone = new_backbone()
 
     def forward(self, batch: Batch) -> NoReturn:

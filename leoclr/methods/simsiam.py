@@ -71,6 +71,11 @@ class Method(contract.Method):
         self.head = mlp(sizes, hidden_bias=False, last_bias=False, last_norm="plain")
         self.predictor = mlp((config.dim, config.predictor_dim, config.dim), hidden_bias=False, last_bias=True)
 
+    @classmethod
+    def coupling(cls, config: Any) -> str:
+        """Return "": each image's cosine is its own."""
+        return ""
+
     def forward(self, batch: Batch) -> Step:
         """Return half the sum over both directions of minus the mean cosine, from -1 to 1.
 

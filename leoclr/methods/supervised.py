@@ -57,9 +57,15 @@ class Method(contract.Method):
     def __init__(self, config: Config, new_backbone: Callable[[], Backbone], facts: Facts) -> None:
         """Start from a new backbone and a classifier from N(0, 0.01), as in section 5.1 of the paper."""
         super().__init__()
+        self.config = config
         backbone = new_backbone()
         self.backbone = backbone
         self.head = linear_head(backbone.feature_dim, facts.classes)
+
+    @classmethod
+    def coupling(cls, config: Any) -> str:
+        """Return "": each image's cross-entropy is its own."""
+        return ""
 
     def forward(self, batch: Batch) -> Step:
         """Return the mean cross-entropy in nats. Raises: ValueError without classes."""

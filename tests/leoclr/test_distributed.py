@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,11 +17,13 @@ from torch.nn.parallel import DistributedDataParallel
 from leoclr import distributed
 from leoclr.augment.views import View
 from leoclr.data.contract import DataSet, Split, Stack
+from leoclr.levels import Levels
 from leoclr.methods.contract import Method
 from leoclr.momentum import SlowEncoder
 from leoclr.pretrain_settings import PretrainSettings
 from leoclr.pretraining import Pretraining
 from leoclr.queue import Queue
+from leoclr.stepping import Place
 
 WORKERS = 2
 CPU = torch.device("cpu")
@@ -103,7 +107,39 @@ def check_training(rank: int) -> None:
     for _ in range(3):
         module["queue"].push(distributed.gather(key_ND))
     assert_equal_everywhere(module["queue"].state_dict())
-    torch.testing.assert_close(key_ND, keys_by_hand(slow, torch.cat(images), seed=4 * 2 + 1)[3 * rank : 3 * rank + 3])
+    expected_ND = keys_by_hand(slow, torch.cat(images), seed=4 * 2 + 1)[3 * rank : 3 * rank + 3]
+    torch.testing.assert_close(key_ND, expected_ND)
+    check_rounded_keys(slow, images, rank)
+
+
+def check_rounded_keys(slow: SlowEncoder, images: list[Tensor], rank: int) -> None:
+    """Key images travel as uint8: their keys are those of pictures, which differ a little from the images."""
+    slow.levels = Levels((0.5,) * 3, (0.1,) * 3)  # wide enough that nothing becomes black or white
+    with sent() as dtypes:
+        key_ND = slow(images[rank], view=1)
+    assert dtypes == [torch.uint8, torch.float32]  # the images, then their keys on the way back
+    pictures = [((each * 0.1 + 0.5) * 255).round().clamp(0, 255) / 255 for each in images]
+    rounded_BCHW = torch.cat([(each - 0.5) / 0.1 for each in pictures])
+    mine, seed = slice(3 * rank, 3 * rank + 3), slow._step * 2 + 1
+    torch.testing.assert_close(key_ND, keys_by_hand(slow, rounded_BCHW, seed=seed)[mine])
+    exact_ND = keys_by_hand(slow, torch.cat(images), seed=seed)[mine]
+    assert 1e-5 < (key_ND - exact_ND).abs().max() < 0.1
+
+
+@contextmanager
+def sent() -> Iterator[list[torch.dtype]]:
+    """Note the types of what is gathered inside the block."""
+    gather, dtypes = dist.all_gather, []
+
+    def noting(parts: list[Tensor], own: Tensor) -> None:
+        dtypes.append(own.dtype)
+        gather(parts, own)
+
+    dist.all_gather = noting
+    try:
+        yield dtypes
+    finally:
+        dist.all_gather = gather
 
 
 class Surveyed(Method):
@@ -121,7 +157,8 @@ def check_survey(rank: int) -> None:
     data = DataSet("count", ("one",), {"train": split}, (0.0,) * 3, (1.0,) * 3)
     view = View(size=2, crop_scale=None, jitter_p=0, gray_p=0, blur_p=0, flip_p=0)
     torch.manual_seed(3)
-    work = Pretraining(Surveyed(), data, PretrainSettings(batch=2, image_size=2), (view,), seed=0, device=CPU)
+    settings, place = PretrainSettings(batch=2, image_size=2), Place(device=CPU)
+    work = Pretraining(Surveyed(), data, settings, (view,), seed=0, place=place)
     work.method.backbone[1].running_mean.fill_(rank)
     shown_N3HW = torch.from_numpy(images).permute(0, 3, 1, 2) / 255
     saved = work.method.backbone.eval()

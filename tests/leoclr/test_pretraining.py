@@ -22,6 +22,7 @@ from leoclr.evaluate.knn import KnnSettings
 from leoclr.methods.contract import At, Batch, Group, Indices, Method, Step, Survey
 from leoclr.pretrain_settings import PretrainSettings
 from leoclr.pretraining import Pretraining, facts
+from leoclr.stepping import Place
 from tests import small_methods
 
 CPU = torch.device("cpu")
@@ -73,7 +74,7 @@ def pretraining_of(method: str, data: DataSet, settings: PretrainSettings = SMAL
     queue = {"queue_size": 32, "dim": 8}
     config = module.Config(**(queue if method in ("leoclr", "moco_v2") else small_methods.SMALL[method]))
     made = module.Method(config, lambda: backbones.build("resnet18", width=2, stem="stride2"), facts(data))
-    return Pretraining(made, data, settings, module.views(config, 16), seed=4, device=CPU)
+    return Pretraining(made, data, settings, module.views(config, 16), seed=4, place=Place(device=CPU))
 
 
 def train(work: Pretraining, start: int = 0, stop: int = 1_000) -> list[Any]:
@@ -115,6 +116,16 @@ def test_a_continued_run_is_the_undisturbed_one(method: str, stop: int, data: Da
     assert head + train(second, start=stop) == expected
     torch.testing.assert_close(second.state(), whole.state(), rtol=0, atol=0)
     assert second.finish() == whole.finish()
+
+
+def test_a_step_in_parts_sees_the_same_images_and_is_recorded_whole(data: DataSet) -> None:
+    whole, parts = (probe_of(data, replace(SMALL, accumulate=count)) for count in (1, 4))
+    numbers = [train(work, stop=2) for _, work in (whole, parts)]
+    assert [each["images"] for each in numbers[1]] == [each["images"] for each in numbers[0]] == [16, 16]
+    assert len(parts[0].seen) == 4 * len(whole[0].seen) == 8
+    for step, one in enumerate(whole[0].seen):
+        passes = parts[0].seen[4 * step : 4 * step + 4]
+        torch.testing.assert_close(torch.cat([part.views[0] for part in passes]), one.views[0], rtol=0, atol=0)
 
 
 class Waits(TorchFunctionMode):
@@ -223,7 +234,16 @@ def test_images_without_labels_are_trained_on_and_labels_stay_with_the_monitor(d
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("batch", 0), ("lr", 0.0), ("epochs", -1), ("warmup_epochs", 2), ("sgd_momentum", 1.0)]
+    ("field", "value"),
+    [
+        ("batch", 0),
+        ("accumulate", 0),
+        ("accumulate", 3),
+        ("lr", 0.0),
+        ("epochs", -1),
+        ("warmup_epochs", 2),
+        ("sgd_momentum", 1.0),
+    ],
 )
 def test_settings_name_the_field_that_is_wrong(field: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"^{field}: "):
@@ -249,11 +269,16 @@ class Probe(Method):
 
     def __init__(self, *, reads_classes: bool) -> None:
         super().__init__()
+        self.config = None
         self.READS_CLASSES = reads_classes  # type: ignore[misc]  # one class for both cases
         self.backbone = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 4), nn.BatchNorm1d(4))
         self.slow = nn.Linear(4, 4)
         self.seen: list[Batch] = []
         self.surveys: list[tuple[int, int, Tensor]] = []
+
+    @classmethod
+    def coupling(cls, config: Any) -> str:
+        return ""
 
     def forward(self, batch: Batch) -> Step:
         self.seen.append(batch)
@@ -276,7 +301,7 @@ PLAIN = View(size=16, crop_scale=None, jitter_p=0, gray_p=0, blur_p=0, flip_p=0)
 
 def probe_of(data: DataSet, settings: PretrainSettings = SMALL, *, reads_classes: bool = False) -> tuple[Probe, Any]:
     probe = Probe(reads_classes=reads_classes)
-    return probe, Pretraining(probe, data, settings, (PLAIN,), seed=4, device=CPU)
+    return probe, Pretraining(probe, data, settings, (PLAIN,), seed=4, place=Place(device=CPU))
 
 
 def test_a_method_surveys_all_images_once_an_epoch_in_their_order(data: DataSet) -> None:
@@ -309,7 +334,7 @@ def test_a_method_chooses_its_images_and_classes_go_to_those_that_ask(data: Data
 
 
 def rates_and_decays(work: Any) -> list[tuple[int, float, float]]:
-    groups = work._optimizer.param_groups
+    groups = work._stepper.optimizer.param_groups
     return [(len(group["params"]), group["lr"], group["weight_decay"]) for group in groups]
 
 
@@ -329,7 +354,7 @@ def test_groups_hold_what_the_recipe_says_of_vectors_and_fixed_rates(data: DataS
 @pytest.mark.parametrize(("name", "kind"), [("sgd", "SGD"), ("lars", "LARS"), ("lars_late", "LARS"), ("larc", "LARC")])
 def test_every_optimizer_trains(data: DataSet, name: Any, kind: str) -> None:
     work = pretraining_of("moco_v2", data, replace(SMALL, optimizer=name, epochs=1))
-    assert type(work._optimizer).__name__ == kind
+    assert type(work._stepper.optimizer).__name__ == kind
     assert all(math.isfinite(numbers["loss"]) for numbers in train(work) if "loss" in numbers)
 
 

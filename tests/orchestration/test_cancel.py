@@ -68,8 +68,11 @@ class FakeStore:
     found: list[Submission]
     ended: list[str] = field(default_factory=list)
 
-    def submissions(self) -> list[Submission]:
-        return self.found
+    def submissions(self, *, running: bool) -> list[Submission]:
+        return [each for each in self.found if (each.status == "RUNNING") == running]
+
+    def submission(self, run_id: str) -> Submission | None:
+        return next((each for each in self.found if each.run_id == run_id), None)
 
     def running(self) -> tuple[list[Submission], list[StageRun]]:
         return [each for each in self.found if each.status == "RUNNING" and each.run_id not in self.ended], []

@@ -9,13 +9,13 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from orchestration import cli, errors, look, opening
+from orchestration import cli, cli_runs, cli_tables, errors, look, opening
 from orchestration.cli import app
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "help.txt"
 COMMANDS = (
-    "", "submit", "plan", "status", "logs", "cancel", "table", "ui", "doctor", "pipelines", "import", "export", "data",
-    "data check", "data fetch",
+    "", "submit", "plan", "status", "logs", "cancel", "table", "ui", "doctor", "pipelines", "sweep", "sweeps", "import",
+    "export", "data", "data check", "data fetch", "data pack", "table show", "table verify",
 )  # fmt: skip
 HEAVY = {"torch", "ray", "mlflow", "pydantic", "rich", "numpy", "yaml", "psutil"}
 
@@ -130,17 +130,34 @@ def test_wrong_usage_is_code_2() -> None:
     assert runner.invoke(app, ["plan", "quickstart", "--data", "folder"]).exit_code == 2
     assert runner.invoke(app, ["table", "quickstart", "--format", "word"]).exit_code == 2
     assert runner.invoke(app, ["submitt"]).exit_code == 2
+    for command in (["plan"], ["plan", "quickstart", "--table", "table-1"], ["submit", "--table", "x", "--set", "a=1"]):
+        assert runner.invoke(app, command).exit_code == 2
+
+
+def test_a_table_is_shown_without_the_word() -> None:
+    shown = runner.invoke(app, ["table", "table-4"])
+    assert shown.exit_code == 0, shown.output
+    assert "65.5" in shown.stdout
+    for command in (["table", "show", "table-4"], ["table", "--format", "text", "table-4"]):
+        assert runner.invoke(app, command).stdout == shown.stdout
+
+
+def test_a_table_as_a_goal_is_planned_without_data() -> None:
+    planned = runner.invoke(app, ["plan", "--table", "table-4"])
+    assert planned.exit_code == 0, planned.output
+    assert "3 of 3 cells are missing" in planned.stdout
+    assert "GPU-hours unknown: no run of this kind yet" in planned.stdout
 
 
 def test_folders_of_the_command_line_are_made_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     expected = ["a.b=1", f"data.folder={json.dumps(str(tmp_path / 'my: photos'))}"]
-    assert cli._overrides(["a.b=1"], ["folder=my: photos"]) == expected
+    assert cli_runs.overrides(["a.b=1"], ["folder=my: photos"]) == expected
 
 
 def test_names_complete_by_their_start() -> None:
     assert "quickstart" in cli._complete_pipeline("qui")
-    assert "quickstart" in cli._complete_table("")
+    assert "quickstart" in cli_tables.complete("")
     assert cli._complete_pipeline("no such") == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from leoclr import backbones, formats
 from orchestration import data_sets
 from orchestration.cli import app
 from orchestration.storage import Home
+from tests.leoclr.data import trees
 
 runner = CliRunner()
 
@@ -102,3 +104,30 @@ def test_what_cannot_be_downloaded_is_told_how_to_get(home: Home) -> None:
     assert (done.exit_code, done.stdout) == (1, "")
     assert done.stderr.startswith("error: data set imagenet: ")
     assert "hint: " in done.stderr
+
+
+def test_pack_prints_the_folder_that_a_pipeline_may_name_and_check_says_what_it_is(here: Path) -> None:
+    trees.folder(here / "photos")
+    shutil.rmtree(here / "photos" / "unlabeled")
+    ask = ["data", "pack", "folder", "--root", "photos", "--to", "packed", "--form", "raw", "--side", "8"]
+    done = runner.invoke(app, [*ask, "--workers", "1"])
+    assert (done.exit_code, done.stdout) == (0, f"{here / 'packed'}\n"), done.output
+    assert done.stderr == "folder: 0 of 30 images\nfolder: 30 of 30 images\n30 images, 0.0 MB\n"
+    again = runner.invoke(app, ask)
+    assert (again.stdout, again.stderr) == (done.stdout, "already there: 30 images, 0.0 MB\n")
+    checked = runner.invoke(app, ["data", "check", "folder", "--root", "packed"])
+    assert checked.exit_code == 0, checked.output
+    assert "packed as raw, side 8" in checked.stdout and "every sha256 agrees" in checked.stdout
+    params = "{method: moco_v2, dataset: folder, backbone: resnet18, width: 2, image_size: 16, epochs: 1, batch: 8}"
+    (here / "mine.yaml").write_text(f"stages:\n  pretrain: {{params: {params}}}\n")
+    plans = [runner.invoke(app, ["plan", "mine.yaml", "--data", f"folder={root}"]) for root in ("photos", "packed")]
+    assert all(plan.exit_code == 0 and "to do" in plan.stdout for plan in plans), plans[1].output
+    assert plans[0].stdout != plans[1].stdout  # the fingerprint: other pixels, other results
+
+
+def test_what_cannot_be_packed_is_one_error(here: Path) -> None:
+    done = runner.invoke(app, ["data", "pack", "digits", "--to", "packed"])
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: data set digits: its images are not files")
+    assert runner.invoke(app, ["data", "pack", "folder"]).exit_code == 2
+    assert runner.invoke(app, ["data", "pack", "folder", "--to", "x", "--quality", "96"]).exit_code == 2

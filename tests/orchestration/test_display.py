@@ -6,7 +6,7 @@ from typing import TextIO
 import pytest
 
 from orchestration import display as displays
-from orchestration.display import Plain, PlainTransfer, display, transfer
+from orchestration.display import Plain, PlainTransfer, counting, display, transfer
 from orchestration.progress import Snapshot, StageView
 
 
@@ -91,3 +91,22 @@ def test_a_download_on_a_terminal_is_a_bar(monkeypatch: pytest.MonkeyPatch) -> N
         show(4_000_000, 4_000_000)
     assert "cifar10" in stream.getvalue()
     assert "4.0/4.0 MB" in stream.getvalue()
+
+
+def test_a_count_is_shown_as_one_on_a_pipe_and_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe = io.StringIO()
+    with counting(pipe, "imagenet", "images") as show:
+        show(0, 1_331_167)
+        show(16, 1_331_167)
+        show(1_331_167, 1_331_167)
+    assert pipe.getvalue().splitlines() == [
+        "imagenet: 0 of 1,331,167 images",
+        "imagenet: 1,331,167 of 1,331,167 images",
+    ]
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("CI", raising=False)
+    terminal = Terminal()
+    with counting(terminal, "imagenet", "images") as show:
+        show(10, 40)
+        show(40, 40)
+    assert "40/40" in terminal.getvalue() and "images" in terminal.getvalue()

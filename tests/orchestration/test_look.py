@@ -37,7 +37,7 @@ class FakeStore:
         self.status, self.pid, self.created = status, pid, created
         self.ended: list[str] = []
 
-    def submissions(self) -> list[Submission]:
+    def submissions(self, *, newest: int | None = None, running: bool = False) -> list[Submission]:
         arms = {"leoclr seed=0": {run.stage: run.run_id for run in self.runs.values()}}
         ended = None if self.status == "RUNNING" else NOW_MS
         owner = (socket.gethostname(), self.pid, self.created)
@@ -56,6 +56,9 @@ class FakeStore:
                 NOW_MS,
             )
         ]
+
+    def submission(self, run_id: str) -> Submission | None:
+        return next((each for each in self.submissions() if each.run_id == run_id), None)
 
     def running(self) -> tuple[list[Submission], list[StageRun]]:
         submissions = [each for each in self.submissions() if each.status == "RUNNING"]

@@ -61,6 +61,12 @@ def test_a_shipped_small_pipeline_is_passed_in_silence(name: str) -> None:
         ({"batch": 16, "lr": 0.03}, "warn", "params.lr"),
         ({"sync_bn": True}, "refuse", "params.sync_bn"),
         (
+            {"accumulate": 64, "settings": {"queue_size": 64, "blur_p": 0.0, "bn_splits": 8}},
+            "refuse",
+            "params.settings.bn_splits",
+        ),
+        ({"method": "clsa", "accumulate": 2}, "refuse", "params.accumulate"),
+        (
             {"sync_bn": True, "settings": {"queue_size": 64, "blur_p": 0.0, "shuffle_bn": False, "bn_splits": 2}},
             "refuse",
             "params.sync_bn",
@@ -75,6 +81,14 @@ def test_a_shipped_small_pipeline_is_passed_in_silence(name: str) -> None:
 )
 def test_each_rule_names_the_line(tmp_path: Path, changes: dict[str, Any], level: str, place: str) -> None:
     assert notes(tmp_path, changes) == [(level, f"stages.pretrain.{place}")]
+
+
+def test_parts_of_a_batch_are_equal_on_every_worker(tmp_path: Path) -> None:
+    found = preflight.examine(load(tmp_path, {**PRETRAIN, "accumulate": 128}, {"workers": 4}), SIZES)
+    assert [(note.level, note.place, note.hint) for note in found] == [
+        ("refuse", "stages.pretrain.params.accumulate", "such as 64")
+    ]
+    assert notes(tmp_path, {"accumulate": 8}) == []
 
 
 def test_a_batch_is_shared_evenly(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from orchestration import records
 from orchestration.plan import Plan
+from orchestration.query import Query
 from orchestration.reconcile import SILENCE_S, reconcile
 from orchestration.storage import Home
 from orchestration.tracking import Store
@@ -42,7 +43,7 @@ def _stage(store: Store, parent: str) -> str:
 
 
 def _status(store: Store) -> dict[str, str]:
-    return {raw.run_id: raw.status for raw in store._search("")}
+    return {raw.run_id: raw.status for raw in store._find(Query())}
 
 
 def test_a_killed_submission_and_its_stage_are_ended(store: Store, home: Home) -> None:

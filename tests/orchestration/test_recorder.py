@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from jobs.journal import Journal
 from orchestration import recorder
 from orchestration.errors import StoreError
 from orchestration.plan import Plan
@@ -241,3 +243,29 @@ def test_mlflow_keeps_one_of_each(idle: None, store: Store, home: Home, tmp_path
     for key, value, step, timestamp in ALL:
         (point,) = client.get_metric_history(run_id, key)
         assert (point.value, point.step, point.timestamp) == (value, step, timestamp)
+
+
+def test_a_server_that_never_answers_holds_up_no_step(
+    quick: None, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "3")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    from mlflow.tracking import MlflowClient
+
+    with socket.socket() as deaf:  # its backlog accepts every connection, and nothing ever reads from one
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(16)
+        client = MlflowClient(f"http://127.0.0.1:{deaf.getsockname()[1]}")
+        ours = Recorder(Store(home, client, experiment_id="1", artifact_root="mlflow-artifacts:/"), "parent")
+        ours.follow(RUN, tmp_path)
+        book, longest = Journal(tmp_path / "journal.jsonl", steps=60), 0.0
+        for step in range(1, 61):
+            began = time.monotonic()
+            book.step(step, {"loss": 1.0, "images": 8}, (1, 1, step / 60))
+            longest = max(longest, time.monotonic() - began)
+            time.sleep(0.01)
+        book.close()
+        wait(lambda: "numbers wait on disk" in ours.trouble)
+        wait(lambda: ours.progress(RUN).fraction == 1.0)  # the display goes on
+        assert longest < 2.5  # one look at the server takes 3 s
+        ours.close()

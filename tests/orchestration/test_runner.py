@@ -19,13 +19,13 @@ from jobs.contract import Job
 from jobs.inputs import BACKBONE
 from jobs.journal import Journal
 from leoclr import checkpoint
-from orchestration import backend, records, runner, spec, underway
+from orchestration import backend, records, runner, spec, submission, underway
 from orchestration.backend import Backend, Ended
 from orchestration.errors import LeoclrOpsError, StoreError
 from orchestration.prepare import prepare
 from orchestration.progress import Snapshot
-from orchestration.runner import Outcome
 from orchestration.storage import Home, write_atomic
+from orchestration.submission import Outcome
 from orchestration.tracking import Store
 
 PIPELINE = """
@@ -117,8 +117,9 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Double:
         yield double
 
     monkeypatch.setattr(backend, "connect", connect)
-    for name in ("POLL_S", "WAIT_S", "RETRY_S"):
-        monkeypatch.setattr(runner, name, 0.01)
+    monkeypatch.setattr(runner, "POLL_S", 0.01)
+    for name in ("WAIT_S", "RETRY_S"):
+        monkeypatch.setattr(submission, name, 0.01)
     monkeypatch.setattr(underway, "FIRST_S", 0.01)
     return double
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.contract import Resources
-from orchestration import data_sets, text
+from orchestration import data_sets, look, text
 from orchestration.doctor import Finding
 from orchestration.look import StageLook, SubmissionLook
 from orchestration.plan import Plan, PlannedStage, State
@@ -102,7 +102,9 @@ def test_status_shows_what_runs_and_what_failed() -> None:
     ]
     assert "dddd2222" in text.of_status([LOOK], full=True)
     assert text.of_status([]) == "nothing was submitted yet"
-    assert text.of_status([LOOK] * 12).splitlines()[-1] == "... and 2 earlier ones"
+    lines = text.of_status([LOOK] * look.RECENT).splitlines()
+    assert lines[-1] == "the newest 10 and what runs; `leoclr-ops status RUN` shows any other"
+    assert not text.of_status([LOOK] * (look.RECENT - 1)).endswith("any other")
 
 
 def test_a_finding_says_what_to_do_below_it() -> None:

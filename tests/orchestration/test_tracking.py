@@ -24,6 +24,7 @@ from orchestration import records
 from orchestration.connection import without_secrets
 from orchestration.errors import NotFound, StoreError
 from orchestration.plan import Plan, PlannedStage, State
+from orchestration.query import Query
 from orchestration.records import Point
 from orchestration.spec import StageSpec
 from orchestration.storage import Home
@@ -224,7 +225,7 @@ def test_fetch_gives_only_what_the_manifest_names(store: Store, home: Home) -> N
 
 def test_a_store_cannot_point_at_files_outside_its_folder(store: Store, home: Home, tmp_path: Path) -> None:
     run_id = _finished(store, home, _submit(store))
-    raw = next(raw for raw in store._search("") if raw.run_id == run_id)
+    raw = next(raw for raw in store._find(Query()) if raw.run_id == run_id)
     _result(tmp_path / "elsewhere", backbone=b"weights", deep__file=b"deep")
     odd = dataclasses.replace(raw, artifact_uri=(tmp_path / "elsewhere").as_uri())
     assert store._artifacts.problems([odd]) == {run_id: "outside the store's folder"}
@@ -342,3 +343,49 @@ def test_a_server_over_http_does_all_of_it(home: Home, tmp_path: Path) -> None:
         assert fetched.read_bytes() == b"weights"
         fetched.write_bytes(b"damaged")
         assert store.fetch(run_id, "backbone").read_bytes() == b"weights"  # brought again
+
+
+def test_a_plan_asks_for_its_own_past_and_some_history(
+    store: Store, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent, other = _submit(store), _submit(store, pipeline="other")
+    done = _finished(store, home, parent)
+    finished, new = _planned(), _planned("transfer")
+    assert [run.run_id for run in store.past_of([finished.fingerprint], "quick")] == [done]  # nothing else is read
+    failed = _begin(store, _planned(epochs=9), parent)
+    elsewhere = store.begin_stage(_planned(epochs=7), parent=other, pipeline="other", arm_labels={}, resume=None)
+    past = {run.run_id: run for run in store.past_of([finished.fingerprint, new.fingerprint], "quick")}
+    assert set(past) == {done, failed, elsewhere}
+    assert past[done].reusable
+    monkeypatch.setattr("orchestration.finding.HISTORY", 1)
+    past = {run.run_id: run for run in store.past_of([new.fingerprint], "quick")}
+    assert set(past) == {failed}  # the newest of this pipeline
+    assert past[failed].problem == "not finished (running)"
+    past = {run.run_id: run for run in store.past_of([new.fingerprint], "never")}
+    assert set(past) == {elsewhere}  # the newest of all
+
+
+def test_the_newest_submissions_are_the_last_continued(store: Store) -> None:
+    first, second, third = (_submit(store) for _ in range(3))
+    store.end(first, "KILLED")
+    store.end(second, "FINISHED")
+    assert _submit(store, resume=first) == first
+    assert [each.run_id for each in store.submissions(newest=2)] == [first, third]
+    assert [each.run_id for each in store.submissions(running=True)] == [first, third]
+    found = store.submission(second)
+    assert found is not None
+    assert found.status == "FINISHED"
+    assert store.submission("0" * 32) is None
+
+
+def test_a_database_that_cannot_be_read_directly_is_asked_through_mlflow(store: Store, home: Home) -> None:
+    run_id = _finished(store, home, _submit(store))
+    direct = (store.past_runs(), store.submissions(), store.stage_runs([run_id]), store.running(), store.find(run_id))
+    store._file = None
+    assert direct == (
+        store.past_runs(),
+        store.submissions(),
+        store.stage_runs([run_id]),
+        store.running(),
+        store.find(run_id),
+    )

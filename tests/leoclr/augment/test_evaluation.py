@@ -10,9 +10,9 @@ from torchvision.transforms.v2 import functional as tv
 
 from leoclr.augment.crop import BOX_DRAWS, draw_boxes
 from leoclr.augment.draw import uniform
-from leoclr.augment.evaluation import evaluation_views
+from leoclr.augment.evaluation import evaluation_batches, evaluation_views
 from leoclr.augment.views import TestView, View
-from leoclr.data.contract import Images, Stack
+from leoclr.data.contract import DataError, Images, Stack
 from leoclr.data.files import Files
 
 MEAN, STD = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
@@ -98,3 +98,24 @@ def test_random_windows_lie_everywhere() -> None:
     lefts = made(stack, view, list(range(2000)))[:, 0, 0, 0].mul(STD[0]).add(MEAN[0]).mul(255 / 15).round()
     counts = torch.bincount(lefts.long(), minlength=6)
     assert counts[5] == 0 and (counts[:5] - 400).abs().max() < 5 * 400**0.5
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("lazy", [False, True])
+def test_batches_are_the_views_of_their_plan(lazy: bool, workers: int, stack: Stack, files: Files) -> None:
+    images, view = files if lazy else stack, TestView(resize=16, size=12, crop="random")
+    plan = [np.array([4, 0, 3]), np.array([1])]
+    made = list(evaluation_batches(images, plan, view, mean=MEAN, std=STD, device="cpu", workers=workers))
+    assert [tuple(views.shape) for views in made] == [(3, 3, 12, 12), (1, 3, 12, 12)]
+    alone = evaluation_views(images, np.array([4, 0, 3, 1]), view, mean=MEAN, std=STD, device="cpu")
+    torch.testing.assert_close(torch.cat(made), alone, atol=0 if lazy else 1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_image_that_cannot_be_read_is_named(workers: int, files: Files) -> None:
+    files.paths[2].write_bytes(b"no image")
+    made = evaluation_batches(
+        files, [np.arange(6)], TestView(resize=16, size=12), mean=MEAN, std=STD, device="cpu", workers=workers
+    )
+    with pytest.raises(DataError, match=r"^/.*2\.png: not a readable image: no known image format$"):
+        list(made)

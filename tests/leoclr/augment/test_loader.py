@@ -1,3 +1,4 @@
+import os
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -9,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional as tv
 
+from leoclr.augment import reading
 from leoclr.augment.draw import uniform
 from leoclr.augment.loader import ViewLoader, epoch_plan
 from leoclr.augment.strong import PICK_DRAWS, apply_strong, draw_strong
@@ -206,3 +208,32 @@ def test_multi_crop_views_of_five_sizes_come_from_one_call(files: Files) -> None
     made = batches(loader(files, views), plan)
     assert [tuple(view.shape) for view in made[0]] == [(4, 3, side, side) for side in (24, *sides)]
     assert_equal(batches(loader(files, views, workers=1), plan), made)
+
+
+def test_processes_stay_from_epoch_to_epoch_and_read_what_each_plan_says(files: Files) -> None:
+    made, alone, started = loader(files, workers=2), loader(files), list[str]()
+    for epoch in range(3):
+        plan = epoch_plan(12, batch=4, seed=0, epoch=epoch)
+        assert_equal(batches(made, plan, epoch), batches(alone, plan, epoch))
+        started.append(Path(f"/proc/self/task/{os.getpid()}/children").read_text())
+    assert started[0] == started[1] == started[2] != ""
+
+
+def test_a_batch_of_several_parts_is_that_of_one(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = [np.arange(12), np.arange(5), np.arange(0)]
+    whole = batches(loader(files), plan)
+    monkeypatch.setattr(reading, "PART", 5)
+    assert_equal(batches(loader(files, workers=2), plan), whole)
+
+
+def test_mirrored_crops_of_files_are_those_of_a_stack(tmp_path: Path) -> None:
+    images = stack(gray=False, count=6)
+    paths = tuple(tmp_path / f"{index}.png" for index in range(6))
+    for path, image in zip(paths, images.images_NHWC, strict=True):
+        Image.fromarray(image).save(path)
+    bare = View(size=14, crop_scale=None, jitter_p=0, gray_p=0, blur_p=0, flip_p=0.5)
+    read_NCHW, held_NCHW = (batches(loader(source, (bare,)), [np.arange(6)])[0][0] for source in (Files(paths), images))
+    torch.testing.assert_close(read_NCHW, held_NCHW, atol=1e-5, rtol=0)
+    (straight_NCHW,) = batches(loader(Files(paths), (replace(bare, flip_p=0),)), [np.arange(6)])[0]
+    mirrored = [not torch.equal(one, other) for one, other in zip(read_NCHW, straight_NCHW, strict=True)]
+    assert any(mirrored) and not all(mirrored)

@@ -16,7 +16,9 @@ def test_a_missing_package_or_file_is_named_with_what_to_install() -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"not gzip", gzip.compress(b"1,2,3\n1,2\n"), gzip.compress(b"1,256\n"), gzip.compress(b"1,2,3\n")]
+    "content",
+    [b"not gzip", gzip.compress(b"1,2,3\n1,2\n"), gzip.compress(b"1,256\n"), gzip.compress(b"1,2,3\n")],
+    ids=["not gzip", "ragged", "no byte", "too wide"],  # the bytes hold the time at which they were made
 )
 def test_a_damaged_table_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "table.csv.gz"

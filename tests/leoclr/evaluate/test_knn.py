@@ -14,7 +14,7 @@ from torch.nn import functional
 from leoclr import backbones
 from leoclr.augment.views import TestView
 from leoclr.data.contract import UNLABELED, DataSet, Split, Stack
-from leoclr.evaluate import features, knn
+from leoclr.evaluate import features, neighbors
 from leoclr.evaluate.knn import KnnSettings, NearestNeighbors, vote, votes
 from leoclr.evaluate.knn_protocols import KnnProtocol
 
@@ -34,7 +34,7 @@ def naive_vote(bank: Tensor, labels: list[int], query: Tensor, k: int, temperatu
 
 @pytest.mark.parametrize("k", [1, 7, 200])  # 200 is more than the bank has
 def test_vote_equals_a_naive_loop(k: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(knn, "CHUNK", 9)  # several chunks, the last one short
+    monkeypatch.setattr(neighbors, "BANK_BYTES", 4 * 6 * 9)  # several blocks, the last one short
     bank, queries = random_rows(40, 0), random_rows(25, 1)
     labels = torch.randint(0, 4, (40,), generator=torch.Generator().manual_seed(2))
     expected = [naive_vote(bank, labels.tolist(), query, k, 0.1) for query in queries]

@@ -138,6 +138,26 @@ def test_a_backbone_that_moves_is_found_after_the_first_epoch_and_at_the_end(dat
             work.finish()
 
 
+def test_a_copy_that_moves_is_found(data: DataSet) -> None:
+    work = probe(data, augment="none")
+    with torch.no_grad():
+        work._frozen._folded.backbone.bn1 = nn.BatchNorm2d(4)  # any state that the copy should not have
+    with pytest.raises(RuntimeError, match="changed"):
+        work.end_epoch(0)
+
+
+def test_in_bf16_the_features_are_others_and_the_classifier_learns_as_well(data: DataSet) -> None:
+    found = {}
+    for precision in ("fp32", "bf16"):
+        work = probe(data, augment="none", standardize=True, lrs=(0.1,), precision=precision)
+        losses = train(work)
+        assert losses[-1] < 0.8 * losses[0]
+        found[precision] = losses[-1]
+        assert work._rows_MF is not None and work._rows_MF.dtype == torch.float32
+    assert found["bf16"] != found["fp32"]
+    assert found["bf16"] == pytest.approx(found["fp32"], rel=0.05)
+
+
 def test_a_state_of_another_backbone_is_refused(data: DataSet) -> None:
     state = probe(data, augment="none").state()
     torch.manual_seed(1)
@@ -148,16 +168,19 @@ def test_a_state_of_another_backbone_is_refused(data: DataSet) -> None:
 
 
 RATES = (0.05, 2.0, 0.5)
+THIRTEEN = (*RATES, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 0.1)  # as many as DINOv2's grid has
 
 
-@pytest.mark.parametrize("augment", ["crop_flip", "none"])
-def test_rates_side_by_side_are_bit_for_bit_separate_runs(data: DataSet, augment: Literal["crop_flip", "none"]) -> None:
-    grid = probe(data, augment=augment, lrs=RATES, nesterov=True, refit=False, standardize=True)
+@pytest.mark.parametrize(("augment", "rates"), [("crop_flip", RATES), ("none", THIRTEEN)])
+def test_rates_side_by_side_are_bit_for_bit_separate_runs(
+    data: DataSet, augment: Literal["crop_flip", "none"], rates: tuple[float, ...]
+) -> None:
+    grid = probe(data, augment=augment, lrs=rates, nesterov=True, refit=False, standardize=True)
     losses = train(grid)
     kept = dataclasses.replace(data.splits["train"], labels=data.splits["train"].labels.copy())
     kept.labels[grid._held] = UNLABELED
     alone_data = dataclasses.replace(data, splits={**data.splits, "train": kept})
-    alone = [probe(alone_data, augment=augment, lrs=(lr,), nesterov=True, standardize=True) for lr in RATES]
+    alone = [probe(alone_data, augment=augment, lrs=(lr,), nesterov=True, standardize=True) for lr in rates]
     assert losses == [min(step) for step in zip(*(train(work) for work in alone), strict=True)]
     for which, work in enumerate(alone):
         for name in ("weight", "bias"):

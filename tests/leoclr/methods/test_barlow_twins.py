@@ -10,7 +10,7 @@ from leoclr import optim
 from leoclr.methods.barlow_twins import RECIPE, Config, Method, views
 from leoclr.methods.contract import Batch, Facts
 from leoclr.pretrain_settings import PretrainSettings
-from leoclr.pretraining import _optimizer
+from leoclr.stepping import new_optimizer
 from tests.tiny_backbone import Tiny, noise
 
 CONFIG = Config(projector=(7, 4))
@@ -76,7 +76,7 @@ def test_recipe_trains_as_main_does_on_sixteen_workers() -> None:
     assert settings.lr == pytest.approx(0.2 * settings.batch / 256)
     method = new_method()
     theirs = MainLars([parameter.detach().clone() for parameter in method.parameters()])
-    optimizer = _optimizer(method, settings)
+    optimizer = new_optimizer(method, settings)
     for step in range(5):
         gradients = [1e-4 * torch.randn_like(parameter) for parameter in method.parameters()]
         for parameter, gradient in zip(method.parameters(), gradients, strict=True):

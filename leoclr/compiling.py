@@ -1,0 +1,49 @@
+"""torch's compiler on the networks of a method; the Python around them stays as it is.
+
+Not a setting of a pre-training but of where it runs: it changes numbers by the rounding of fused kernels alone, as
+another kind of device does, so a compiled and a plain run share their fingerprint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:  # a plan reads `Compile` and needs no torch for it
+    import torch
+    from torch import nn
+
+Compile = Literal["auto", "on", "off"]
+"""auto: on CUDA. A CPU gains 1.1x in fp32 and 1.02x in bf16 (ResNet-18, 32 pixels), for a minute of compiling."""
+
+_NETWORKS = ("backbone", "head", "predictor")  # how methods name what maps a batch to a batch, or how its name ends
+
+
+def compiles(choice: Compile, device: torch.device, *, breaks: bool) -> bool:
+    """Return whether to compile; `breaks`: batch norm talks to other workers, where a graph would end at every norm.
+
+    >>> import torch
+    >>> compiles("auto", torch.device("cpu"), breaks=False), compiles("auto", torch.device("cuda"), breaks=False)
+    (False, True)
+    """
+    return choice == "on" or (choice == "auto" and device.type == "cuda" and not breaks)
+
+
+def compile_networks(method: nn.Module, *, backend: str = "inductor", whole: bool = False) -> None:
+    """Compile the trunks and heads of `method`, the slow ones too, at their first call; changed in place.
+
+    No module is put around another one, so names in the state, parameters and hooks stay as they are. Each size of an
+    image is compiled for itself: of sizes left open, kernels are slower. `whole` refuses a network that does not
+    become one graph.
+    """
+    for network in networks(method):
+        network.compile(backend=backend, dynamic=False, fullgraph=whole)
+
+
+def networks(method: nn.Module) -> Iterator[nn.Module]:
+    """Yield the trunks, heads and predictors of `method`, wherever they are in it, outermost first."""
+    for name, child in method.named_children():
+        if name.endswith(_NETWORKS):
+            yield child
+        else:
+            yield from networks(child)

@@ -1,0 +1,67 @@
+"""What several commands do with a pipeline: its overrides, its plan, running it. Like `cli`: parse, call, print."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from orchestration.preflight import Note
+    from orchestration.spec import PipelineSpec
+    from orchestration.submission import Outcome
+    from orchestration.tracking import Store
+
+STOPPED = 130  # the exit code after Ctrl-C: 128 + SIGINT, as shells count
+
+
+def names(folder: str, start: str) -> list[str]:
+    """Return the shipped names without importing what reads the files: a Tab key has no patience."""
+    found = (path.stem for path in (Path(__file__).parent / folder).glob("*.yaml"))
+    return sorted(name for name in found if name.startswith(start))
+
+
+def overrides(sets: list[str] | None, data: list[str] | None) -> list[str]:
+    """Return `--set` and `--data` in one list; folders of the command line are relative to the current folder."""
+    found = list(sets or [])
+    for entry in data or []:
+        name, equals, folder = entry.partition("=")
+        if not (name and equals and folder):
+            raise typer.BadParameter(f"{entry!r} is not NAME=DIR", param_hint="--data")
+        found.append(f"data.{name}={json.dumps(str(Path(folder).expanduser().absolute()))}")
+    return found
+
+
+def run(loaded: PipelineSpec) -> tuple[Outcome, Store]:
+    """Run what is left to do of a pipeline."""
+    from orchestration import opening, runner  # torch and Ray take seconds: a mistake in the file is told before
+    from orchestration.display import display
+    from orchestration.prepare import look_over, prepare
+
+    home, store = opening.create()
+    planned = prepare(loaded, home, store)
+    warn(look_over(loaded, planned, home))
+    with display(sys.stderr) as show:
+        return runner.submit(loaded, planned, store, home, show=show), store
+
+
+def plan(loaded: PipelineSpec) -> None:
+    """Print what `run` would do, and why."""
+    from orchestration import opening, text
+    from orchestration.prepare import look_over, prepare
+
+    home, store = opening.past()
+    planned = prepare(loaded, home, store)
+    warn(look_over(loaded, planned, home))
+    typer.echo(text.of_plan(planned, loaded.title, color=sys.stdout.isatty()))
+
+
+def warn(notes: Sequence[Note]) -> None:
+    """Print what an expert would say of a pipeline before it runs."""
+    for note in notes:
+        typer.echo(f"warning: {note.place}: {note.fact}\n   hint: {note.hint}", err=True)

@@ -1,0 +1,155 @@
+"""What the tracking store remembers: runs are asked for here, and come back as plain values.
+
+A store in a SQLite file of this machine is read directly (`rows`), any other through MLflow's search (`query`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestration import connection, query, records, rows
+from orchestration.artifacts import Artifacts
+from orchestration.errors import NotFound
+from orchestration.plan import PastRun
+from orchestration.query import Query
+from orchestration.records import RawRun, StageRun, Submission
+from orchestration.storage import Home
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+HISTORY = 200  # runs whose times and params a plan compares with; through MLflow's search each costs 2 ms
+UNCHECKED = "not looked at"  # the artifact of a run that no plan would reuse
+STAGE = {records.ROLE: "stage"}
+
+
+class Finder:
+    """The reading half of a store; all methods raise StoreError where it does not answer."""
+
+    def __init__(self, home: Home, client: MlflowClient, *, experiment_id: str, artifact_root: str) -> None:
+        self._client, self._experiment = client, experiment_id
+        self._file = rows.file_of(client.tracking_uri)
+        self._artifacts = Artifacts(home, root=artifact_root, download=self._download)
+
+    @property
+    def uri(self) -> str:
+        """Where the runs are, without user name and password."""
+        return connection.without_secrets(self._client.tracking_uri)
+
+    def past_runs(self, fingerprint: str | None = None) -> list[PastRun]:
+        """Return every stage run, or those of one fingerprint, newest first; artifacts of finished ones are checked.
+
+        Artifacts on this machine are hashed, once each; those of a remote store are checked when they are fetched.
+        """
+        return self._checked(Query(tags=STAGE, fingerprints=None if fingerprint is None else (fingerprint,)))
+
+    def past_of(self, fingerprints: Iterable[str], pipeline: str) -> list[PastRun]:
+        """Return what a plan has to know of the past: all runs of its fingerprints, artifacts checked, newest first.
+
+        Unless each of these is finished, the newest runs of the same pipeline follow, then the newest of all: from them
+        come estimates and the reasons why something runs again. Their artifacts are not looked at.
+        """
+        wanted = tuple(dict.fromkeys(fingerprints))
+        own = self._checked(Query(tags=STAGE, fingerprints=wanted))
+        if {run.fingerprint for run in own if run.reusable} == set(wanted):
+            return own
+        tags = STAGE | {records.PIPELINE: pipeline}
+        found = {raw.run_id: raw for raw in self._find(Query(tags=tags, newest=HISTORY))}
+        if len(found) < HISTORY:
+            found |= {raw.run_id: raw for raw in self._find(Query(tags=STAGE, newest=HISTORY))}
+        known = {run.run_id for run in own}
+        return own + [records.past_run(raw, UNCHECKED) for raw in found.values() if raw.run_id not in known]
+
+    def _checked(self, query: Query) -> list[PastRun]:
+        raws = self._find(query)
+        problems = self._artifacts.problems(raw for raw in raws if raw.status == "FINISHED")
+        return [records.past_run(raw, problems.get(raw.run_id, "")) for raw in raws]
+
+    def submissions(
+        self, pipeline: str | None = None, *, newest: int | None = None, running: bool = False
+    ) -> list[Submission]:
+        """Return the submissions, of one pipeline if named, the last continued first; no more than `newest`.
+
+        With `running`, those that the store believes to be running.
+        """
+        tags = {records.ROLE: "submission"} | ({} if pipeline is None else {records.PIPELINE: pipeline})
+        asked = Query(tags=tags, newest=newest, by_attempt=True, status="RUNNING" if running else "")
+        return [records.submission(raw) for raw in self._find(asked)]
+
+    def submission(self, run_id: str) -> Submission | None:
+        """Return the submission of this id; None where it is none."""
+        found = self._find(Query(tags={records.ROLE: "submission"}, run_ids=(run_id,)))
+        return records.submission(found[0]) if found else None
+
+    def sweeps(self) -> list[Submission]:
+        """Return all sweeps, each as the submission without arms that its run is, the last continued first."""
+        return [records.submission(raw) for raw in self._find(Query(tags={records.ROLE: "sweep"}, by_attempt=True))]
+
+    def stage_runs(self, run_ids: Iterable[str]) -> dict[str, StageRun]:
+        """Return stage runs by id; ids that are not of a stage are left out."""
+        found = self._find(Query(tags=STAGE, run_ids=tuple(dict.fromkeys(run_ids)), metrics=True))
+        return {raw.run_id: records.stage_run(raw) for raw in found}
+
+    def stages(self, kind: str) -> list[StageRun]:
+        """Return every run of a stage kind, newest first."""
+        return [records.stage_run(raw) for raw in self._find(Query(tags=STAGE | {records.KIND: kind}, metrics=True))]
+
+    def running(self) -> tuple[list[Submission], list[StageRun]]:
+        """Return what the store believes to be running as of one moment: submissions, sweeps among them, and stages."""
+        raws = self._find(Query(status="RUNNING", metrics=True))
+        owned = ("submission", "sweep")
+        submissions = [records.submission(raw) for raw in raws if raw.tags.get(records.ROLE) in owned]
+        return submissions, [records.stage_run(raw) for raw in raws if raw.tags.get(records.ROLE) == "stage"]
+
+    def find(self, reference: str) -> str:
+        """Return the id of the run that begins with `reference`.
+
+        Raises:
+            NotFound: no run or several begin so, or it is shorter than 4 characters.
+        """
+        if len(reference) < 4 or not reference.isalnum():
+            raise NotFound(f"`{reference}` is no run id", hint="give at least its first 4 characters")
+        found = [raw.run_id for raw in self._find(Query(begins=reference.lower()))]
+        if not found:
+            raise NotFound(f"no run begins with `{reference}`", place=self.uri, hint="see `leoclr-ops status`")
+        if len(found) > 1:
+            names = ", ".join(sorted(found)[:5])
+            raise NotFound(f"{len(found)} runs begin with `{reference}`", hint=f"give more of it: {names}")
+        return found[0]
+
+    def fetch(self, run_id: str, file: str) -> Path:
+        """Return a path on this machine of a file of a finished stage, checked against its manifest.
+
+        Raises:
+            StoreError: the run has no such file, or the file is damaged.
+        """
+        with self._speaking():
+            raw = query.raw(self._client.get_run(run_id))
+        return self._artifacts.fetch(raw, file)
+
+    def check(self, run_id: str) -> dict[str, Path]:
+        """Return every file of a finished stage, each hashed now and found to be what its manifest says.
+
+        Raises:
+            StoreError: the run has no result, or a file of it is missing or damaged.
+        """
+        with self._speaking():
+            raw = query.raw(self._client.get_run(run_id))
+        return self._artifacts.check(raw)
+
+    def _find(self, asked: Query) -> list[RawRun]:
+        """Return the runs that a query asks for: from the SQLite file where that can be read, else from MLflow."""
+        if self._file is None:
+            return query.search(self._client, self._experiment, asked)
+        with self._speaking():
+            return rows.search(self._file, self._experiment, asked)
+
+    def _speaking(self) -> AbstractContextManager[None]:
+        return connection.speaking(self._client.tracking_uri)
+
+    def _download(self, run_id: str, file: str, folder: Path) -> Path:
+        with self._speaking():
+            return Path(self._client.download_artifacts(run_id, file, str(folder)))

@@ -1,0 +1,293 @@
+"""A submission under way: the stages of a plan, what becomes of each, and the step that moves them.
+
+    ready    all that it needs is finished            locked   this process holds the stage's folder
+    running  its Ray job is under way                 sealed   its result is whole on disk: the commit marker
+    done     MLflow has all numbers and files of the sealed result, and says FINISHED
+
+A crash at any point leaves one of these states, and the next submit goes on from it, in the same MLflow run. Whoever
+drives a submission calls `open`, `begin`, `step` and `finish` while `is_open`, then `close`; before that also `stop`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import jobs
+from jobs.contract import Job, Resources
+from orchestration import storage
+from orchestration.backend import Backend, Ended
+from orchestration.errors import StoreError
+from orchestration.folders import StageFolder, read_run, write_run
+from orchestration.plan import Plan, State
+from orchestration.progress import StageView
+from orchestration.recorder import Recorder
+from orchestration.records import Ending
+from orchestration.spec import PipelineSpec
+from orchestration.storage import Home
+from orchestration.tracking import Store
+from orchestration.underway import Underway, job_of
+
+WAIT_S = 2.0  # between two looks at a stage that another submit is running
+RETRY_S = 1.0  # before a crashed stage starts again
+STOPPED = "stopped by the user"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a submission."""
+
+    run_id: str  # of the submission's MLflow run
+    failed: tuple[str, ...] = ()  # "stage arm: reason" of each stage that failed
+    stopped: bool = False  # by Ctrl-C, SIGTERM or `cancel`
+
+
+class Submission:
+    """One submit; `tags` are those that its run has besides its own, such as the sweep that it is a trial of."""
+
+    def __init__(
+        self, spec: PipelineSpec, plan: Plan, *, store: Store, home: Home, tags: Mapping[str, str] | None = None
+    ) -> None:
+        self._spec, self._plan, self._store, self._home, self._tags = spec, plan, store, home, tags or {}
+        self._labels = {arm.name: arm.labels for arm in spec.arms}
+        self._stages = {
+            planned.fingerprint: Underway(
+                planned, "waiting" if planned.state is State.TODO else "reused", planned.run_id
+            )
+            for planned in plan.stages
+        }
+        self._jobs: dict[Any, Underway] = {}  # by Ray's handle
+        self._claim = ExitStack()  # of the plan, so that two submits of it are two runs
+        self.run_id = ""
+
+    @property
+    def waiting(self) -> dict[str, Resources]:
+        """What the stages that are still to run ask for, by name."""
+        return {s.plan.name: s.plan.spec.resources for s in self._stages.values() if s.state == "waiting"}
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something is still to come."""
+        return any(stage.is_open for stage in self._stages.values())
+
+    @property
+    def handles(self) -> list[Any]:
+        """Ray's handles of the jobs under way."""
+        return list(self._jobs)
+
+    def needs(self, cluster: Backend) -> dict[Any, tuple[float, float]]:
+        """Return the CPUs and GPUs that each job under way holds, by Ray's handle."""
+        return {handle: cluster.needs(stage.plan.spec.resources) for handle, stage in self._jobs.items()}
+
+    def held(self, cluster: Backend) -> tuple[float, float]:
+        """Return the CPUs and GPUs that the jobs under way hold together."""
+        held = self.needs(cluster).values()
+        return sum(cpus for cpus, _ in held), sum(gpus for _, gpus in held)
+
+    def views(self) -> tuple[StageView, ...]:
+        """Return what the display shows of each stage."""
+        return tuple(stage.view(self._recorder.progress(stage.run_id)) for stage in self._stages.values())
+
+    def release(self) -> None:
+        """Let go of all folders."""
+        for stage in self._stages.values():
+            stage.lock.close()
+        self._claim.close()
+
+    def open(self) -> str:
+        """Open the submission's run, and return it: that of the same plan if it was interrupted, else a new one."""
+        memory = self._home.submission(self._plan.fingerprint)
+        try:
+            self._claim.enter_context(storage.locked(memory.with_suffix(".lock")))
+            mine = True
+        except storage.Busy:  # another process runs the same plan: its run is not ours to continue
+            mine = False
+        run_id = self._store.begin_submission(
+            self._plan,
+            title=self._spec.title,
+            spec_yaml=self._spec.yaml,
+            arm_labels=self._labels,
+            resume=read_run(memory) if mine else None,
+            extra=self._tags,
+        )
+        if mine:
+            write_run(memory, run_id)
+        self.run_id = run_id
+        return run_id
+
+    def begin(self, recorder: Recorder) -> None:
+        """Take the recorder that carries the numbers of its stages, and note what is reused."""
+        self._recorder = recorder
+        for stage in self._stages.values():
+            if stage.state == "reused" and stage.run_id:
+                self._record(stage)
+
+    def outcome(self, *, stopped: bool = False) -> Outcome:
+        """Return what came of it."""
+        failed = tuple(
+            f"{stage.plan.name} {stage.plan.arms[0]}".rstrip() + f": {stage.note}"
+            for stage in self._stages.values()
+            if stage.state == "failed"
+        )
+        return Outcome(self.run_id, failed, stopped)
+
+    def close(self, *, stopped: str = "") -> Outcome:
+        """End the submission's run, as `stopped` for that reason, failed or finished; let go of all folders."""
+        outcome = self.outcome(stopped=bool(stopped))
+        status: Ending = "KILLED" if stopped else "FAILED" if outcome.failed else "FINISHED"
+        self.end(self.run_id, status, "; ".join(outcome.failed)[:2000] or stopped)
+        self.release()
+        return outcome
+
+    def end(self, run_id: str, status: Ending, reason: str) -> None:
+        """End a run at once; where the store does not answer, the next look at it will (`reconcile`)."""
+        with contextlib.suppress(StoreError):
+            self._store.end(run_id, status, reason=reason)
+
+    def step(self, cluster: Backend, free: tuple[float, float]) -> None:
+        """Start what is ready and fits into the `free` CPUs and GPUs; bring to the store what has ended."""
+        self._start_ready(cluster, free)
+        for stage in self._stages.values():
+            if stage.state in ("committing", "failing") and time.monotonic() >= stage.retry_at:
+                self._settle(stage)
+
+    def finish(self, handle: Any, ended: Ended) -> None:
+        """Take note that a job has ended: record one that ended well, try a crashed one again, give up on any other."""
+        stage = self._jobs.pop(handle)
+        retries = stage.plan.spec.resources.max_failures
+        if ended.crashed and stage.crashes < retries:
+            stage.crashes += 1
+            stage.state, stage.retry_at = "queued", time.monotonic() + RETRY_S
+            stage.note = f"crashed ({ended.reason}); attempt {stage.crashes + 1} of {retries + 1}"
+            return
+        stage.state, stage.note = ("failing", ended.reason) if ended.reason else ("committing", "")
+        self._settle(stage)
+
+    def _start_ready(self, cluster: Backend, free: tuple[float, float]) -> None:
+        """Start the stages that are ready, in the plan's order, as far as there is room."""
+        cpus, gpus = free
+        for stage in self._stages.values():
+            if stage.state not in ("waiting", "queued") or time.monotonic() < stage.retry_at:
+                continue
+            if not self._is_ready(stage):
+                continue
+            stage.state = "queued"
+            need_cpus, need_gpus = cluster.needs(stage.plan.spec.resources)
+            if need_cpus <= cpus and need_gpus <= gpus and (job := self._begin(stage)):
+                self._jobs[cluster.start(job)] = stage
+                cpus, gpus = cpus - need_cpus, gpus - need_gpus
+
+    def _is_ready(self, stage: Underway) -> bool:
+        """Return whether all that `stage` needs is finished; it is blocked when one of them failed."""
+        states = {self._stages[needed].state for needed in stage.plan.inputs.values()}
+        if states & {"failed", "blocked"}:
+            stage.state, stage.note = "blocked", "what it needs failed"
+        return states <= {"done", "reused"}
+
+    def _begin(self, stage: Underway) -> Job | None:
+        """Lock the stage's folder, open its run and return what to start; None where there is nothing to start now."""
+        folder = StageFolder(self._home.stage(stage.plan.fingerprint))
+        try:
+            job = job_of(stage, self._stages, self._store, spec=self._spec, home=self._home)
+            if not stage.crashes and not self._open_stage(stage, folder):
+                return None
+        except storage.Busy:
+            stage.note, stage.retry_at = "another submit is running it", time.monotonic() + WAIT_S
+            return None
+        except StoreError as error:
+            stage.lock.close()
+            stage.wait(str(error))
+            return None
+        stage.state, stage.note, stage.tries = "running", "", 0
+        return job
+
+    def _open_stage(self, stage: Underway, folder: StageFolder) -> bool:
+        """Take the stage's folder and its run; False when there is nothing left to compute."""
+        stage.lock.enter_context(storage.locked(folder.lock))
+        if self._reuse(stage):
+            return False
+        stage.run_id = self._store.begin_stage(
+            stage.plan,
+            parent=self.run_id,
+            pipeline=self._plan.pipeline,
+            arm_labels=self._labels[stage.plan.arms[0]],
+            resume=folder.run_id() or stage.plan.resume,
+        )
+        folder.note_run(stage.run_id)
+        self._record(stage)
+        self._recorder.follow(stage.run_id, folder.path)
+        stage.started = time.monotonic()
+        if folder.sealed():  # a submit was killed between the end of the job and its recording
+            stage.state, stage.retry_at = "committing", 0.0
+            return False
+        return True
+
+    def _reuse(self, stage: Underway) -> bool:
+        """Take over the run with which another submit has finished `stage` since this one was planned."""
+        for past in self._store.past_runs(stage.plan.fingerprint):
+            if past.reusable:
+                stage.run_id = past.run_id
+                self._record(stage)
+                stage.end("reused", "")
+                return True
+        return False
+
+    def _settle(self, stage: Underway) -> None:
+        """Bring how a stage ended to the store; later where that does not answer: it is safe on disk."""
+        try:
+            if stage.state == "committing":
+                self._commit(stage)
+            if stage.state == "failing":
+                self._fail(stage)
+        except StoreError as error:
+            stage.wait(str(error))
+
+    def _commit(self, stage: Underway) -> None:
+        assert stage.run_id
+        folder = StageFolder(self._home.stage(stage.plan.fingerprint))
+        sealed = folder.sealed()
+        if sealed is None:
+            stage.state, stage.note = "failing", "its job ended without a whole result"
+            return
+        self._recorder.drain(stage.run_id)
+        self._store.finish_stage(stage.run_id, metrics=sealed.metrics, result=sealed.folder, ended_ms=sealed.ended_ms)
+        folder.drop_result()
+        shown = jobs.module(stage.plan.kind).METRICS[0].name
+        stage.metric = next(
+            ((name, sealed.metrics[name]) for name in (shown, *sealed.metrics) if name in sealed.metrics), None
+        )
+        stage.end("done", "")
+
+    def _fail(self, stage: Underway) -> None:
+        assert stage.run_id
+        reason = stage.failure = stage.failure or stage.note
+        self._recorder.drain(stage.run_id)
+        self._store.end(stage.run_id, "FAILED", reason=reason)
+        stage.end("failed", reason)
+
+    def drain(self) -> None:
+        """Carry over what the running stages have written so far, where the store answers."""
+        for stage in self._stages.values():
+            if stage.state == "running" and stage.run_id:
+                with contextlib.suppress(StoreError):
+                    self._recorder.drain(stage.run_id)
+
+    def run_of(self, arm: str, stage: str) -> str | None:
+        """Return the run that serves a stage of an arm, once it has one."""
+        return self._stages[self._plan.arms[arm][stage]].run_id
+
+    def stop(self, reason: str) -> None:
+        """End every run that was begun as KILLED; their checkpoints and journals stay for the next submit."""
+        for stage in self._stages.values():
+            if stage.is_open and stage.run_id:  # also one that crashed and waits for its next attempt
+                self.end(stage.run_id, "KILLED", reason)
+                stage.end("stopped", "")
+
+    def _record(self, stage: Underway) -> None:
+        assert stage.run_id
+        for arm in stage.plan.arms:
+            self._store.record_arm(self.run_id, arm, stage.plan.name, stage.run_id)
