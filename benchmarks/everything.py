@@ -18,7 +18,7 @@ from typing import Any
 from benchmarks import pairs
 from benchmarks.pairs import Figure
 
-PARTS = ("input", "step", "evaluation", "orchestration")
+PARTS = ("input", "step", "evaluation", "orchestration", "sweep")
 WRITTEN = Path("build", "bench.json")
 
 

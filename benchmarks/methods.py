@@ -66,7 +66,7 @@ def overrides(*, epochs: int | None, width: int | None) -> list[str]:
 def behind(table: str, columns: Sequence[str] = COLUMNS) -> list[str]:
     """Return a line for each row and column of a table (CSV) whose mean does not clearly exceed the control's.
 
-    Clearly: by more than the larger of both standard deviations over the seeds, the rule of the product's tables.
+    Clearly: by more than the larger of both standard deviations over the seeds.
     """
     rows = list(csv.DictReader(io.StringIO(table)))
     control = next(row for row in rows if "control" in row["row"])

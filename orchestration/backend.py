@@ -138,7 +138,7 @@ def connect() -> Iterator[Backend]:
         options |= {"include_dashboard": False, "num_cpus": _cores()}
     try:
         ray.init(**options)
-    except (ConnectionError, RuntimeError) as error:
+    except Exception as error:  # Ray raises a bare Exception where a node takes too long to start
         hint = "unset RAY_ADDRESS to run on this machine, or start the cluster: see cluster/README.md"
         raise LeoclrOpsError(f"Ray does not start: {_first_line(error)}", place=address, hint=hint) from error
     try:
