@@ -129,6 +129,7 @@ def test_a_grid_is_one_object_and_the_same_command_runs_nothing(tmp_path: Path) 
     assert len(project.trials()) == 4
 
 
+@pytest.mark.slow
 def test_another_question_is_refused_and_a_new_sweep_reuses_the_stages(tmp_path: Path) -> None:
     project = Project(tmp_path, GRID.replace("[1, 2]", "[1]"))
     project.cli("sweep", "s.yaml")
@@ -155,6 +156,7 @@ def wait_for(what: Any, process: subprocess.Popen[str], seconds: float = 400) ->
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_a_killed_sweep_goes_on_and_no_trial_runs_twice(tmp_path: Path) -> None:
     long = GRID.replace("[0.1, 0.2]", "[0.1, 0.2, 0.3]").replace("[1, 2]", "[1]") + "concurrency: 1\n"
     project = Project(tmp_path, long + "set: {pretrain.params.epochs: 6}\n")
@@ -185,6 +187,7 @@ def test_a_killed_sweep_goes_on_and_no_trial_runs_twice(tmp_path: Path) -> None:
     assert sum(log.count("pretrain starts on") for log in project.logs()) == 3
 
 
+@pytest.mark.slow
 def test_bad_trials_are_stopped_early_and_say_so(tmp_path: Path) -> None:
     rates = GRID.replace("settings.temperature: [0.1, 0.2]", "lr: [0.03, 1.0e-9, 2.0e-9, 3.0e-9]").replace(
         "[1, 2]", "[1]"
@@ -229,6 +232,7 @@ def test_what_diverges_is_a_result_and_what_fails_leaves_the_others_running(tmp_
     assert "diverged" in fine
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("search", ["random", "optuna"])
 def test_a_search_ends_with_its_budget(tmp_path: Path, search: str) -> None:
     ranges = GRID.replace("[0.1, 0.2]", "{loguniform: [0.05, 0.5]}").replace("[1, 2]", "{int: [1, 3]}")
@@ -241,6 +245,7 @@ def test_a_search_ends_with_its_budget(tmp_path: Path, search: str) -> None:
     assert project.states() == ["done"] * 4
 
 
+@pytest.mark.slow
 def test_two_sweeps_at_once_compute_each_stage_once(tmp_path: Path) -> None:
     project = Project(tmp_path, GRID.replace("[1, 2]", "[1]"))
     (tmp_path / "t.yaml").write_text(GRID)
@@ -255,6 +260,7 @@ def test_two_sweeps_at_once_compute_each_stage_once(tmp_path: Path) -> None:
     assert sum(log.count("pretrain starts on") for log in project.logs()) == 2
 
 
+@pytest.mark.slow
 def test_cancel_ends_all_of_it_within_ten_seconds(tmp_path: Path) -> None:
     project = Project(tmp_path, GRID + "set: {pretrain.params.epochs: 400}\n")
     process = project.start("sweep", "s.yaml")
