@@ -172,6 +172,8 @@ def test_a_killed_sweep_goes_on_and_no_trial_runs_twice(tmp_path: Path) -> None:
     family = psutil.Process(process.pid).children(recursive=True)
     process.kill()
     process.wait()
+    assert process.stdout
+    process.stdout.close()
     psutil.wait_procs(family, timeout=30)
     seen = project.status()
     assert seen["state"] == "stopped"
