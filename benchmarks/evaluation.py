@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from lightly.utils.benchmarking.knn import knn_predict  # type: ignore[import-untyped]  # it says nothing of types
+from lightly.utils.benchmarking.knn import knn_predict
 from torch import Tensor
 from torch.nn import functional
 

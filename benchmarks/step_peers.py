@@ -81,9 +81,9 @@ class Lightly(nn.Module):
 
     def __init__(self, size: Size, device: torch.device) -> None:
         """Build the networks of the same sizes. Raises: ImportError without lightly."""
-        from lightly.loss import NTXentLoss  # type: ignore[import-untyped]  # it says nothing of types
-        from lightly.models.modules import MoCoProjectionHead  # type: ignore[import-untyped]
-        from lightly.models.utils import deactivate_requires_grad  # type: ignore[import-untyped]
+        from lightly.loss import NTXentLoss
+        from lightly.models.modules import MoCoProjectionHead
+        from lightly.models.utils import deactivate_requires_grad
 
         super().__init__()
         trunk = backbones.build(size.backbone, width=size.width, stem=size.stem)
