@@ -120,6 +120,8 @@ def test_a_killed_search_repeats_no_trial_and_ends_like_an_undisturbed_one(tmp_p
         time.sleep(0.02)
     process.kill()
     process.wait()
+    assert process.stdout
+    process.stdout.close()
     time.sleep(2)  # Ray's processes end a moment later
     before = {path: path.stat().st_mtime_ns for path in project.ended_trials()}
     assert len(before) < 4
