@@ -16,10 +16,11 @@ from collections.abc import Callable
 
 import psutil
 
-from orchestration import look, opening, spec, table_text, text
+from orchestration import look, opening, spec, text
 from orchestration import prepare as preparing
-from orchestration.table import collect
-from orchestration.table_read import load as load_table
+from orchestration.table import text as table_text
+from orchestration.table.collect import collect
+from orchestration.table.read import load as load_table
 
 PIPELINE = "quickstart"
 

@@ -13,9 +13,9 @@ from orchestration import cli_runs, errors
 
 if TYPE_CHECKING:
     from orchestration.storage import Home
-    from orchestration.sweep_drive import SweepOutcome
-    from orchestration.sweep_ledger import Ledger
-    from orchestration.sweep_spec import SweepSpec
+    from orchestration.sweep.drive import SweepOutcome
+    from orchestration.sweep.ledger import Ledger
+    from orchestration.sweep.spec import SweepSpec
     from orchestration.tracking import Store
 
 
@@ -43,12 +43,15 @@ def sweep(
     new: Annotated[bool, typer.Option("--new", help="Begin another one, instead of going on with the last.")] = False,
 ) -> None:
     """Run the trials of a sweep that are left; print its table, write its plots."""
-    from orchestration import sweep_spec
+    from orchestration.sweep import spec as sweep_spec
 
     overrides = cli_runs.overrides(sets, data) + ([] if concurrency is None else [f"concurrency={concurrency}"])
     loaded = sweep_spec.load(name, base=base, overrides=overrides)
-    from orchestration import opening, sweep_drive, sweep_plan, sweep_search
+    from orchestration import opening
     from orchestration.display import display
+    from orchestration.sweep import drive as sweep_drive
+    from orchestration.sweep import plan as sweep_plan
+    from orchestration.sweep import search as sweep_search
 
     home, store = opening.create()
     prepared = sweep_plan.make(loaded, home, store, new=new, dry=dry_run)
@@ -64,7 +67,7 @@ def sweep(
 
 def sweeps() -> None:
     """List the shipped sweeps."""
-    from orchestration import sweep_spec
+    from orchestration.sweep import spec as sweep_spec
 
     for name in sweep_spec.shipped():
         typer.echo(f"{name:24} {sweep_spec.load(name).title}")
@@ -74,7 +77,9 @@ def status(name: str, *, as_json: bool) -> bool:
     """Print how far the sweep of this name is; False where there is none."""
     if (home := _home_of(name)) is None:
         return False
-    from orchestration import opening, sweep_ledger, sweep_look
+    from orchestration import opening
+    from orchestration.sweep import ledger as sweep_ledger
+    from orchestration.sweep import look as sweep_look
 
     opening.past()  # what nobody runs any more is ended first
     seen = sweep_look.look(sweep_ledger.Ledger(sweep_ledger.folder_of(home, name)))
@@ -86,7 +91,9 @@ def cancel(name: str) -> bool:
     """Stop the sweep of this name; False where there is none."""
     if (home := _home_of(name)) is None:
         return False
-    from orchestration import opening, sweep_ledger, sweep_look
+    from orchestration import opening
+    from orchestration.sweep import ledger as sweep_ledger
+    from orchestration.sweep import look as sweep_look
 
     _, store = opening.known()
     killed = sweep_look.cancel(store, name, sweep_ledger.Ledger(sweep_ledger.folder_of(home, name)))
@@ -108,8 +115,10 @@ def _end(loaded: SweepSpec, ledger: Ledger, outcome: SweepOutcome, store: Store)
     if outcome.stopped:
         typer.echo(f"stopped sweep {loaded.name}; the same command continues it", err=True)
         raise typer.Exit(cli_runs.STOPPED)
-    from orchestration import figure, sweep_table, sweep_view
+    from orchestration.figure import write as figure
     from orchestration.storage import write_atomic
+    from orchestration.sweep import table as sweep_table
+    from orchestration.sweep import view as sweep_view
 
     found, folder = sweep_view.result(loaded, ledger.entries), Path(f"sweep-{loaded.name}")
     folder.mkdir(exist_ok=True)

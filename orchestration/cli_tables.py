@@ -12,7 +12,7 @@ from orchestration import cli_runs, errors
 if TYPE_CHECKING:
     from orchestration.spec import PipelineSpec
     from orchestration.submission import Outcome
-    from orchestration.table_spec import TableSpec
+    from orchestration.table.spec import TableSpec
     from orchestration.tracking import Store
 
 Format = Literal["text", "md", "csv", "latex", "html"]  # table_text's: importing it here would slow `--help` down
@@ -53,7 +53,8 @@ def show(
     submission: Submission = None,
 ) -> None:
     """Print a table from finished runs; `table NAME` does the same."""
-    from orchestration import opening, table_read
+    from orchestration import opening
+    from orchestration.table import read as table_read
 
     chosen = table_read.load(name)
     store = (
@@ -65,8 +66,10 @@ def show(
 @app.command()
 def verify(name: Name, submission: Submission = None) -> None:
     """Check every number of a table from the data's digest to the metric; a line a defect."""
-    from orchestration import opening, table_read, table_verify
-    from orchestration.table import collect
+    from orchestration import opening
+    from orchestration.table import read as table_read
+    from orchestration.table import verify as table_verify
+    from orchestration.table.collect import collect
 
     chosen = table_read.load(name)
     _, store = opening.known()
@@ -82,7 +85,9 @@ def verify(name: Name, submission: Submission = None) -> None:
 
 def plan(name: str, data: list[str] | None) -> None:
     """Print the cells that a table lacks, and what would fill them."""
-    from orchestration import opening, table_goal, table_read
+    from orchestration import opening
+    from orchestration.table import goal as table_goal
+    from orchestration.table import read as table_read
 
     chosen = table_read.load(name)
     _, store = opening.past()
@@ -91,7 +96,9 @@ def plan(name: str, data: list[str] | None) -> None:
 
 def submit(name: str, data: list[str] | None, *, dry_run: bool) -> None:
     """Run the stages that fill the missing cells of a table; print it."""
-    from orchestration import opening, table_goal, table_read
+    from orchestration import opening
+    from orchestration.table import goal as table_goal
+    from orchestration.table import read as table_read
 
     chosen = table_read.load(name)
     goal = table_goal.find(chosen, opening.past()[1], cli_runs.overrides(None, data))
@@ -110,7 +117,8 @@ def submit(name: str, data: list[str] | None, *, dry_run: bool) -> None:
 
 def end(outcome: Outcome, store: Store, loaded: PipelineSpec) -> None:
     """Print what came of a submission: its table, and what failed."""
-    from orchestration import table_read, table_spec
+    from orchestration.table import read as table_read
+    from orchestration.table import spec as table_spec
 
     stop(outcome)
     chosen = table_read.load(loaded.table) if loaded.table else table_spec.default(loaded)
@@ -135,7 +143,7 @@ def print_table(
     chosen: TableSpec, store: Store | None, *, submission: str | None = None, form: Format = "text"
 ) -> None:
     """Print a table as it stands."""
-    from orchestration import table_text
-    from orchestration.table import collect
+    from orchestration.table import text as table_text
+    from orchestration.table.collect import collect
 
     typer.echo(table_text.render(collect(chosen, store, submission), form).rstrip("\n"))

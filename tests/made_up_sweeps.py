@@ -6,7 +6,7 @@ import math
 import random
 from collections.abc import Mapping
 
-from orchestration.sweep_result import Anchor, Axis, Objective, State, SweepResult, Trial
+from orchestration.sweep.result import Anchor, Axis, Objective, State, SweepResult, Trial
 
 TOP1 = Objective("linear top-1", "linear", "top1", "max", "%")
 TIME = Objective("time", "pretrain", "seconds", "min", "s")

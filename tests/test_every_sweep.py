@@ -5,9 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from orchestration import plan, sweep_plan, sweep_search, sweep_space, sweep_spec, sweep_trial_spec
+from orchestration import plan
 from orchestration.document import Place, mapping, read_file
-from orchestration.sweep_view import result
+from orchestration.sweep import plan as sweep_plan
+from orchestration.sweep import search as sweep_search
+from orchestration.sweep import space as sweep_space
+from orchestration.sweep import spec as sweep_spec
+from orchestration.sweep import trial_spec as sweep_trial_spec
+from orchestration.sweep.view import result
 
 FIELDS = ("What", "Command", "Cost", "Expected", "Source")
 

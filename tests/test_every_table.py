@@ -9,9 +9,12 @@ import pytest
 
 import jobs
 from benchmarks import step_cost
-from orchestration import fingerprint, spec, table_goal, table_read, table_spec
-from orchestration.table import collect
-from orchestration.table_text import Format, render
+from orchestration import fingerprint, spec
+from orchestration.table import goal as table_goal
+from orchestration.table import read as table_read
+from orchestration.table import spec as table_spec
+from orchestration.table.collect import collect
+from orchestration.table.text import Format, render
 
 FIELDS = ("What", "Command", "Cost", "Expected", "Source")
 NO_PIPELINE = "no_pipeline"  # the flag of a row that nothing shipped fills

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from benchmarks.methods import behind
-from orchestration.table import Cell, Table
-from orchestration.table_spec import Column
-from orchestration.table_text import render
+from orchestration.table.collect import Cell, Table
+from orchestration.table.spec import Column
+from orchestration.table.text import render
 
 
 def cell(mean: float | None, std: float | None) -> Cell:

@@ -9,8 +9,8 @@ from pathlib import Path
 from leoclr import RESULTS_VERSION
 from orchestration import plan, spec
 from orchestration.plan import Plan
-from orchestration.table_read import load
-from orchestration.table_spec import TableSpec
+from orchestration.table.read import load
+from orchestration.table.spec import TableSpec
 from orchestration.tracking import Store
 
 PIPELINE = """

@@ -1,0 +1,1 @@
+"""Figures of a result, drawn with matplotlib: bars, curves, Pareto fronts, parallel coordinates."""

@@ -1,0 +1,172 @@
+"""What figures draw: a series for each color, a point for each place on the x axis, ours and published apart. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from orchestration.figure.style import MAX_SIZE
+from orchestration.sweep.cells import Cell, Summary, baseline, cells, group_axis, labels, same, summary, varied
+from orchestration.sweep.result import Anchor, Axis, Objective, SweepResult
+from orchestration.sweep.words import number, show_value, state
+
+CROWDED = 0.02  # of an axis's length: values that are closer are spaced evenly instead
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One place of a series."""
+
+    label: str  # on the x axis
+    over: Summary | None  # None: no number, and `word` says why
+    values: tuple[float, ...]  # of the single runs
+    word: str
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """What has one color."""
+
+    label: str
+    points: tuple[Point, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the labels of an axis stand."""
+
+    at: dict[str, float]
+    scale: str  # "linear" or "log" for Matplotlib
+    note: str  # what the axis's title must add
+
+
+def across(result: SweepResult) -> Axis | None:
+    """Return the dimension that runs along x: of those that are not colors, the one with the most labels."""
+    axes = varied(result)
+    group = group_axis(axes)
+    rest = [axis for axis in axes if axis is not group] or list(axes)
+    numeric = [axis for axis in rest if axis.scale != "category"]
+    return max(numeric or rest, key=lambda axis: len(labels(result, axis)), default=None)
+
+
+def colored(result: SweepResult, x: Axis) -> Axis | None:
+    """Return the dimension of the colors: methods, else a category, else the other numbers."""
+    rest = [axis for axis in varied(result) if axis.name != x.name]
+    return group_axis(rest) or next(iter(rest), None)
+
+
+def ours(result: SweepResult, objective: Objective, x: Axis) -> list[Series]:
+    """Return what trials reached."""
+    return _series(result, x, lambda cell, _: cell.values(objective))
+
+
+def changes(result: SweepResult, objective: Objective, x: Axis) -> list[Series]:
+    """Return the changes from the baseline, by seed where it shares seeds; without the baselines themselves."""
+
+    def from_baseline(cell: Cell, found: Sequence[Cell]) -> tuple[float, ...]:
+        other = baseline(cell, result, found)
+        if other is None:
+            return ()
+        mine, theirs = cell.by_seed(objective), other.by_seed(objective)
+        if pairs := tuple(mine[seed] - theirs[seed] for seed in mine if seed in theirs):
+            return pairs
+        left, right = summary(cell.values(objective)), summary(other.values(objective))
+        return (left.mean - right.mean,) if left and right else ()
+
+    first = labels(result, x)[0]
+    series = _series(result, x, from_baseline)
+    return [Series(each.label, tuple(p for p in each.points if p.label != first)) for each in series]
+
+
+def _series(result: SweepResult, x: Axis, reached: Callable[[Cell, Sequence[Cell]], tuple[float, ...]]) -> list[Series]:
+    group, found = colored(result, x), cells(result)
+    names = labels(result, group) if group else [""]
+    return [
+        Series(
+            name,
+            tuple(
+                _point(cell.labels[x.name], reached(cell, found), cell)
+                for cell in found
+                if x.name in cell.labels and (group is None or cell.labels.get(group.name) == name)
+            ),
+        )
+        for name in names
+    ]
+
+
+def _point(label: str, values: Sequence[float], cell: Cell) -> Point:
+    drawn = tuple(value for value in values if abs(value) < MAX_SIZE)
+    word = state(cell.trials) if cell.trials else "not tried"
+    return Point(label, summary(drawn), drawn, word if len(drawn) == len(values) else "off the scale")
+
+
+def published(result: SweepResult, objective: Objective, x: Axis) -> list[Series]:
+    """Return the published values along x. Those of one of our series are labelled as it is."""
+    group = colored(result, x)
+    names = labels(result, group) if group else []
+    series: dict[str, list[Point]] = {}
+    for anchor in result.anchors:
+        if anchor.objective == objective.title and x.name in anchor.labels and abs(anchor.value) < MAX_SIZE:
+            point = Point(anchor.labels[x.name], summary([anchor.value]), (anchor.value,), "")
+            series.setdefault(_owner(anchor, x, group, names), []).append(point)
+    return [Series(label, tuple(points)) for label, points in series.items()]
+
+
+def _owner(anchor: Anchor, x: Axis, group: Axis | None, names: Sequence[str]) -> str:
+    """Return the label of our series that an anchor belongs to, else its own labels."""
+    if group is not None and group.name in anchor.labels:
+        own = anchor.labels[group.name]
+        return next((name for name in names if same(name, own)), own)
+    return ", ".join(label for name, label in anchor.labels.items() if name != x.name)
+
+
+def published_changes(series: Sequence[Series], first: str) -> list[Series]:
+    """Return published values as changes from the published baseline; series without one are left out."""
+    found = []
+    for each in series:
+        base = next((p.over.mean for p in each.points if same(p.label, first) and p.over), None)
+        points = [p for p in each.points if not same(p.label, first) and p.over]
+        if base is not None and points:
+            less = [(p.label, p.over.mean - base) for p in points if p.over]
+            found.append(Series(each.label, tuple(Point(label, summary([d]), (d,), "") for label, d in less)))
+    return found
+
+
+def sources(result: SweepResult, objective: Objective) -> str:
+    """Return where the published values are from."""
+    found = dict.fromkeys(anchor.source for anchor in result.anchors if anchor.objective == objective.title)
+    return "; ".join(found)
+
+
+def place(result: SweepResult, x: Axis, more: Sequence[str] = ()) -> Places:
+    """Return where labels stand: on the axis's own scale, or evenly spaced where that would crowd or hide some."""
+    values: dict[str, float | None] = {}
+    for trial in result.trials:
+        if x.name in trial.labels or x.name in trial.point:
+            label = trial.labels.get(x.name, show_value(trial.point.get(x.name)))
+            values.setdefault(label, _first(number(trial.point.get(x.name)), number(label)))
+    for label in more:
+        if not any(same(label, each) for each in values):
+            values[label] = number(label)
+    known = {label: value for label, value in values.items() if value is not None and abs(value) < MAX_SIZE}
+    order = sorted(known, key=lambda label: known[label]) + [label for label in values if label not in known]
+    even = Places({label: float(i) for i, label in enumerate(order)}, "linear", "evenly spaced")
+    if len(known) < len(values):
+        return even
+    log = x.scale == "log" and min(known.values()) > 0
+    sizes = sorted(math.log(value) if log else value for value in set(known.values()))
+    gaps = [b - a for a, b in pairwise(sizes)]
+    if gaps and min(gaps) < CROWDED * (sizes[-1] - sizes[0]):
+        return even
+    return Places({label: known[label] for label in order}, "log" if log else "linear", "")
+
+
+def _first(value: float | None, other: float | None) -> float | None:
+    return other if value is None else value
+
+
+def where(places: Places, label: str) -> float | None:
+    """Return where a label stands, as text or as a number."""
+    return next((at for each, at in places.at.items() if same(each, label)), None)

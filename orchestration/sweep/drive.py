@@ -1,0 +1,226 @@
+"""A sweep becomes finished trials: Ray Tune says which goes on, and all of them share one cluster and one store.
+
+Every trial is a submission of its own, driven by the same steps as `submit` drives one; so what is finished is reused,
+a stage is computed once whoever asks for it, and what a kill left goes on from its checkpoints.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from orchestration import backend, storage
+from orchestration.errors import StoreError
+from orchestration.folders import read_run, write_run
+from orchestration.progress import Snapshot
+from orchestration.provenance import Owner
+from orchestration.recorder import Recorder
+from orchestration.records import Ending
+from orchestration.stopping import stoppable
+from orchestration.storage import Home
+from orchestration.submission import STOPPED
+from orchestration.sweep import records as sweep_records
+from orchestration.sweep import search as sweep_search
+from orchestration.sweep.ledger import KEPT, Entry, Ledger
+from orchestration.sweep.options import NoScheduler
+from orchestration.sweep.search import Search
+from orchestration.sweep.spec import SweepSpec
+from orchestration.sweep.trial_spec import Asked, Planner
+from orchestration.sweep.trials import Desk, Trials
+from orchestration.sweep.tune import Tuning
+from orchestration.sweep.view import snapshot
+from orchestration.tracking import Store
+
+DRAW_S = 0.25  # between two pictures for the display
+SPEND_S = 30.0  # between two notes of the time that was spent
+
+Show = Callable[[Snapshot], None]
+
+
+@dataclass(frozen=True, slots=True)
+class SweepOutcome:
+    """What came of one command."""
+
+    run_id: str  # of the sweep's MLflow run
+    failed: tuple[str, ...] = ()  # "trial: reason" of each trial that failed
+    stopped: bool = False  # by Ctrl-C, SIGTERM or `cancel`
+
+
+class _HoursOver(Exception):
+    """The budget of hours is spent."""
+
+
+def run(sweep: SweepSpec, ledger: Ledger, planner: Planner, *, store: Store, home: Home, show: Show) -> SweepOutcome:
+    """Run what is left of a sweep and return when all is finished or stopped.
+
+    Raises: StoreError when another process drives it.
+    """
+    with _alone(ledger):
+        ledger.claim()
+        begun = [entry for entry in ledger.entries.values() if entry.state not in KEPT]
+        search = sweep_search.begin(sweep, ledger.entries.values(), again=begun)
+        if not begun and len(ledger.entries) >= search.total:
+            return SweepOutcome(read_run(ledger.run) or "")
+        with stoppable(), ExitStack() as stack:
+            cluster = stack.enter_context(backend.connect())
+            run_id = _open(sweep, ledger, store)
+            recorder = Recorder(store, run_id)
+            stack.callback(recorder.close)
+            trials = Trials(sweep, ledger, planner, Desk(cluster, store, home, recorder, run_id))
+            with stoppable():  # again: Ray has set handlers of its own by now
+                return _Drive(sweep, ledger, search, trials, show).run()
+
+
+@contextmanager
+def _alone(ledger: Ledger) -> Iterator[None]:
+    name = ledger.folder.parent.name
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(storage.locked(ledger.lock, wait_s=1.0))  # a `status` holds it for a moment
+        except storage.Busy as error:
+            hint = f"`leoclr-ops status {name}` shows it, `leoclr-ops cancel {name}` stops it"
+            raise StoreError("another process runs this sweep", place=f"sweep {name}", hint=hint) from error
+        yield
+
+
+def _open(sweep: SweepSpec, ledger: Ledger, store: Store) -> str:
+    tags = sweep_records.sweep_tags(
+        sweep.name, title=sweep.title, owner=Owner.current(), now_ms=time.time_ns() // 1_000_000
+    )
+    run_id = store.begin(tags, {"sweep.yaml": sweep.yaml}, resume=read_run(ledger.run))
+    write_run(ledger.run, run_id)
+    return run_id
+
+
+class _Drive:
+    """One command: the trials under way and the loop that moves them. Only `_ask` runs in Tune's thread."""
+
+    def __init__(self, sweep: SweepSpec, ledger: Ledger, search: Search, trials: Trials, show: Show) -> None:
+        self._sweep, self._ledger, self._search, self._trials, self._show = sweep, ledger, search, trials, show
+        self._desk = trials.desk
+        self._new: queue.SimpleQueue[Asked] = queue.SimpleQueue()
+        self._lock = threading.Lock()  # around the search
+        self._closing = False
+        self._at_once = sweep.concurrency or max(1, int(self._desk.cluster.cpus))
+        title, goal = next(iter(sweep.goals.items()))
+        ledger.tell_about(total=search.total, at_once=self._at_once, objective=title, direction=goal.direction)
+        self._began = time.monotonic()
+        self._session = str(time.time_ns())
+        self._drawn = self._noted = 0.0
+
+    def run(self) -> SweepOutcome:
+        """Run to the end. Whatever stops it, every run that was begun is ended before Ray goes down."""
+        try:
+            with self._tuning() as tuning:
+                self._loop(tuning)
+        except KeyboardInterrupt:
+            return self._close(stopped=STOPPED)
+        except _HoursOver:
+            return self._close(over=f"the budget of {self._sweep.budget.hours:g} hours is spent")
+        except BaseException as error:
+            self._trials.stop_all("its sweep failed")
+            self._end("FAILED", f"{type(error).__name__}: {error}")
+            raise
+        return self._close()
+
+    @contextmanager
+    def _tuning(self) -> Iterator[Tuning]:
+        tuning = Tuning(
+            self._ask,
+            self._sweep.scheduler,
+            epochs=self._epochs(),
+            concurrency=self._at_once,
+            folder=self._ledger.folder / "tune",
+        )
+        kept = [entry for entry in self._ledger.entries.values() if entry.state in KEPT]
+        tuning.start((entry.number, entry.history, entry.state == "done") for entry in kept)
+        try:
+            yield tuning
+        finally:
+            self._closing = True
+            tuning.stop()
+
+    def _epochs(self) -> int:
+        """Return how many epochs the watched stage has, in a trial like all others."""
+        if isinstance(self._sweep.scheduler, NoScheduler):
+            return 1
+        return self._trials.epochs(self._search.peek(), self._sweep.scheduler.stage)
+
+    def _ask(self) -> int | None:
+        with self._lock:
+            asked = None if self._closing else self._search.ask()
+        if asked is None:
+            return None
+        self._new.put(asked)
+        return asked.number
+
+    def _loop(self, tuning: Tuning) -> None:
+        while True:
+            is_over = tuning.is_over  # asked first: what it asked for before its end is in the queue now
+            while not self._new.empty():
+                asked = self._new.get()
+                if failed := self._trials.open(asked):
+                    self._settle(failed, tuning)
+            while not tuning.over.empty():
+                if stopped := self._trials.stop_early(tuning.over.get()):
+                    self._settle(stopped)
+            for entry in self._trials.move(tuning.report):
+                self._settle(entry, tuning)
+            if is_over and not self._trials.count and self._new.empty():
+                return
+            self._keep_time()
+            self._trials.wait()
+
+    def _settle(self, entry: Entry, tuning: Tuning | None = None) -> None:
+        """Note how a trial ended; tell Tune too, unless it was Tune that ended it."""
+        self._ledger.end(entry)
+        with self._lock:
+            self._search.tell(entry)
+        if tuning:
+            tuning.end(entry.number, entry.history[-1] if entry.history else None)
+
+    def _keep_time(self) -> None:
+        now = time.monotonic()
+        if now - self._drawn >= DRAW_S:
+            self._drawn = now
+            self._draw()
+        if now - self._noted >= SPEND_S:
+            self._noted = now
+            self._ledger.spend(self._session, now - self._began)
+        hours = self._sweep.budget.hours
+        if hours is not None and self._ledger.spent_s / 3600 >= hours:
+            raise _HoursOver
+
+    def _draw(self) -> None:
+        self._show(
+            snapshot(
+                self._sweep,
+                self._ledger,
+                self._trials.views(),
+                total=self._search.total,
+                run_id=self._desk.run_id,
+                started=self._began,
+                note=self._desk.recorder.trouble,
+            )
+        )
+
+    def _close(self, *, stopped: str = "", over: str = "") -> SweepOutcome:
+        self._draw()
+        self._trials.stop_all(stopped or over)
+        self._ledger.spend(self._session, time.monotonic() - self._began)
+        entries = self._ledger.entries.values()
+        failed = tuple(f"trial {entry.number}: {entry.reason}" for entry in entries if entry.state == "failed")
+        if stopped or over:
+            self._end("KILLED", stopped or over)
+        else:
+            self._end("FAILED" if failed else "FINISHED", "; ".join(failed)[:2000])
+        return SweepOutcome(self._desk.run_id, failed, bool(stopped))
+
+    def _end(self, status: Ending, reason: str) -> None:
+        with contextlib.suppress(StoreError):
+            self._desk.store.end(self._desk.run_id, status, reason=reason)

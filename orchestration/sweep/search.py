@@ -1,0 +1,156 @@
+"""Which points a sweep tries, in which order: the only file that imports Optuna.
+
+Grid and random points are functions of the file and a number, so that a sweep that was killed goes on with the very
+same ones. Optuna is told again how the earlier trials ended, and asked for the next.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from orchestration.sweep import space as sweep_space
+from orchestration.sweep.ledger import Entry
+from orchestration.sweep.options import Optuna, Random
+from orchestration.sweep.space import LISTS, Axis, Point
+from orchestration.sweep.spec import SweepSpec
+from orchestration.sweep.trial_spec import Asked
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+
+class Search:
+    """Names one trial after the other; `told` are those that ended already, `begun` those that were cut off."""
+
+    def __init__(self, sweep: SweepSpec, entries: Iterable[Entry], *, again: Iterable[Entry]) -> None:
+        self._sweep = sweep
+        self._again = [Asked(each.number, dict(each.point), each.seeds) for each in again]
+        self._known = {entry.number for entry in entries}
+        self._grid = _grid(sweep) if sweep.one_seed_a_trial else []
+        self._most = min([limit for limit in (sweep.budget.trials, len(self._grid) or None) if limit is not None])
+
+    @property
+    def total(self) -> int:
+        """How many trials the whole sweep has, if nothing else ends it."""
+        return self._most
+
+    def peek(self) -> Asked:
+        """Return a trial like all others, without asking for it."""
+        if self._grid:
+            return self._grid[0]
+        return Asked(0, sweep_space.draw(self._sweep.space, random.Random(0)), self._sweep.seeds)  # noqa: S311
+
+    def ask(self) -> Asked | None:
+        """Return the next trial: first those that were cut off; None at the end."""
+        if self._again:
+            return self._again.pop(0)
+        number = next((n for n in range(self._most) if n not in self._known), None)
+        if number is None:
+            return None
+        self._known.add(number)
+        return self._grid[number] if self._grid else Asked(number, self._draw(number), self._sweep.seeds)
+
+    def tell(self, entry: Entry) -> None:
+        """Learn how a trial ended; a grid and chance learn nothing."""
+
+    def _draw(self, number: int) -> Point:
+        assert isinstance(self._sweep.search, Random | Optuna)
+        return sweep_space.draw(self._sweep.space, random.Random(f"{self._sweep.search.seed}/{number}"))  # noqa: S311
+
+
+class Modeled(Search):
+    """Names the points that Optuna asks for."""
+
+    def __init__(self, sweep: SweepSpec, entries: Iterable[Entry], *, again: Iterable[Entry]) -> None:
+        entries = list(entries)
+        super().__init__(sweep, entries, again=again)
+        import optuna
+
+        assert isinstance(sweep.search, Optuna)
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._optuna, self._asked = optuna, dict[int, Any]()
+        told = [entry for entry in entries if entry.state in ("done", "stopped", "diverged")]
+        sampler = optuna.samplers.TPESampler(
+            seed=sweep.search.seed + len(told), n_startup_trials=sweep.search.startup, constant_liar=True
+        )
+        way = optuna.study.StudyDirection
+        ways = [way.MAXIMIZE if goal.direction == "max" else way.MINIMIZE for goal in sweep.goals.values()]
+        self._study = optuna.create_study(directions=ways, sampler=sampler)
+        for entry in told:
+            self._replay(entry)
+
+    def tell(self, entry: Entry) -> None:
+        """Learn how a trial ended: with numbers, or with none where it failed, diverged or was stopped."""
+        trial = self._asked.pop(entry.number, None)
+        if trial is None:  # it was cut off once, and this process did not ask for it
+            self._replay(entry)
+            return
+        if values := self._values(entry):
+            self._study.tell(trial, values)
+        else:
+            self._study.tell(trial, state=self._optuna.trial.TrialState.FAIL)
+
+    def _draw(self, number: int) -> Point:
+        trial = self._asked[number] = self._study.ask()
+        point: Point = {}
+        for axis in self._sweep.space:
+            if axis.applies(point):
+                point[axis.name] = self._suggest(trial, axis)
+        return point
+
+    def _suggest(self, trial: Any, axis: Axis) -> Any:
+        if axis.kind in LISTS:
+            labels = [sweep_space.label(value) for value in axis.values]
+            return axis.values[labels.index(trial.suggest_categorical(axis.name, labels))]
+        if axis.kind == "int":
+            return int(trial.suggest_int(axis.name, int(axis.low), int(axis.high)))
+        return axis.rounded(trial.suggest_float(axis.name, axis.low, axis.high, log=axis.kind == "loguniform"))
+
+    def _replay(self, entry: Entry) -> None:
+        values, states = self._values(entry), self._optuna.trial.TrialState
+        axes = [axis for axis in self._sweep.space if axis.name in entry.point]
+        self._study.add_trial(
+            self._optuna.create_trial(
+                params={axis.name: _param(axis, entry.point) for axis in axes},
+                distributions={axis.name: self._distribution(axis) for axis in axes},
+                values=values or None,
+                state=states.COMPLETE if values else states.FAIL,
+            )
+        )
+
+    def _values(self, entry: Entry) -> list[float]:
+        """Return the numbers of all objectives, or none; what a stopped trial had reached is no final number."""
+        if entry.state != "done":
+            return []
+        return [entry.values[title] for title in self._sweep.goals]
+
+    def _distribution(self, axis: Axis) -> BaseDistribution:
+        kinds = self._optuna.distributions
+        found: BaseDistribution
+        if axis.kind in LISTS:
+            found = kinds.CategoricalDistribution([sweep_space.label(value) for value in axis.values])
+        elif axis.kind == "int":
+            found = kinds.IntDistribution(int(axis.low), int(axis.high))
+        else:
+            found = kinds.FloatDistribution(axis.low, axis.high, log=axis.kind == "loguniform")
+        return found
+
+
+def begin(sweep: SweepSpec, entries: Iterable[Entry], *, again: Iterable[Entry]) -> Search:
+    """Return the search of a sweep; `entries` are all trials so far, `again` those of them that are to run again."""
+    kind = Modeled if isinstance(sweep.search, Optuna) else Search
+    return kind(sweep, entries, again=again)
+
+
+def _grid(sweep: SweepSpec) -> list[Asked]:
+    """Return every point with every seed: all points with the first seed come first."""
+    points = sweep_space.grid(sweep.space, sweep.file.at("axes"))
+    pairs = [(point, seed) for seed in sweep.seeds for point in points]
+    return [Asked(number, point, (seed,)) for number, (point, seed) in enumerate(pairs)]
+
+
+def _param(axis: Axis, point: Mapping[str, Any]) -> Any:
+    value = point[axis.name]
+    return sweep_space.label(value) if axis.kind in LISTS else value

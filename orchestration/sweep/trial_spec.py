@@ -1,0 +1,137 @@
+"""A point of a sweep becomes a pipeline: the base, the sweep's changes, the point's, the seeds; nothing it needs not.
+
+What the sweep asks of its base is checked here, each mistake at its place in the sweep's file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import jobs
+from orchestration import prepare, spec
+from orchestration.document import Place, Tree, show
+from orchestration.errors import SpecError, did_you_mean
+from orchestration.matrix import Change
+from orchestration.plan import PastRun, Plan
+from orchestration.spec import Arm, PipelineSpec, StageSpec
+from orchestration.storage import Home
+from orchestration.sweep import space as sweep_space
+from orchestration.sweep.options import NoScheduler
+from orchestration.sweep.space import Axis, Point
+from orchestration.sweep.spec import SweepSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One trial to be made: which point with which seeds."""
+
+    number: int
+    point: Point
+    seeds: tuple[int, ...]
+
+
+def pipeline(sweep: SweepSpec, point: Mapping[str, Tree], seeds: Sequence[int]) -> PipelineSpec:
+    """Return the pipeline of a trial: an arm a seed, and of the base's stages those that are looked at and their needs.
+
+    Raises: SpecError, also where the base has an axis that the sweep leaves open.
+    """
+    place = sweep.file.at("axes")
+    changes = list(sweep.changes)
+    for axis in sweep.space:
+        if axis.name in point:
+            changes += _changes(axis, point[axis.name], place.at(axis.name))
+    changes.append(Change(("matrix", "seed"), list(seeds), sweep.file.at("seeds")))
+    loaded = spec.load(sweep.base, changes)
+    if len(loaded.arms) != len(seeds):
+        first = loaded.arms[0].labels
+        open_axes = [axis for axis in first if len({arm.labels[axis] for arm in loaded.arms}) > 1 and axis != "seed"]
+        hint = f"name it in `axes`, or fix it: `set: {{matrix.{open_axes[0]}: [{first[open_axes[0]]}]}}`"
+        fact = f"the base {show(loaded.name)} has an axis {show(open_axes[0])} that the sweep leaves open"
+        raise SpecError(fact, place=str(place), hint=hint)
+    return spec.cut(loaded, _looked_at(sweep, loaded.arms[0]))
+
+
+def metric(sweep: SweepSpec, title: str, arm: Arm) -> str:
+    """Return the name of an objective's number in `arm`: a `*` stands for what differs between trials."""
+    goal = sweep.goals[title]
+    return _one_of(goal.metric, arm.stages[goal.stage], sweep.file.at("objectives", title, "metric"))
+
+
+def labels(sweep: SweepSpec, point: Mapping[str, Tree]) -> dict[str, str]:
+    """Return the label of each axis that applies, by its short name."""
+    short = sweep_space.short_names(sweep.space)
+    return {short[axis]: sweep_space.label(value) for axis, value in point.items()}
+
+
+class Planner:
+    """Plans trials one after the other: the data's digests and what ran before are asked for once."""
+
+    def __init__(self, sweep: SweepSpec, home: Home, past: Sequence[PastRun]) -> None:
+        self._sweep, self._home, self._past = sweep, home, past
+        self._digests: dict[tuple[str, Path | None], str] = {}
+
+    def plan(self, asked: Asked) -> tuple[PipelineSpec, Plan]:
+        """Return the pipeline and the plan of a trial. Raises: SpecError, DataProblem, NotFound."""
+        loaded = pipeline(self._sweep, asked.point, asked.seeds)
+        names = {stage.params.dataset for arm in loaded.arms for stage in arm.stages.values()}
+        if any((name, loaded.data.get(name)) not in self._digests for name in names):
+            found = prepare.digests(loaded, self._home)
+            self._digests |= {(name, loaded.data.get(name)): digest for name, digest in found.items()}
+        known = {name: self._digests[name, loaded.data.get(name)] for name in names}
+        return loaded, prepare.decide(loaded, known, self._past)
+
+
+def _changes(axis: Axis, value: Tree, place: Place) -> list[Change]:
+    """Return what a value of an axis changes."""
+    found: list[Change] = []
+    if axis.sets is not None:
+        assert isinstance(value, str)
+        where = place.at(value)
+        if axis.name == "method":
+            found.append(Change(("matrix", "method"), [value], where))
+        paths = axis.sets[value].items()
+        return found + [Change(tuple(path.split(".")), each, where.at(path)) for path, each in paths]
+    if "." in axis.name:
+        return [Change(tuple(axis.name.split(".")), value, place)]
+    return [Change(("matrix", axis.name), [value], place)]
+
+
+def _looked_at(sweep: SweepSpec, arm: Arm) -> list[str]:
+    """Return the stages with a number that is compared or watched. Raises: SpecError where there is no such number."""
+    stages = []
+    for title, goal in sweep.goals.items():
+        place = sweep.file.at("objectives", title)
+        _one_of(goal.metric, _stage(goal.stage, arm, place), place.at("metric"))
+        stages.append(goal.stage)
+    if not isinstance(sweep.scheduler, NoScheduler):
+        _watched(sweep, _stage(sweep.scheduler.stage, arm, sweep.file.at("scheduler")))
+        stages.append(sweep.scheduler.stage)
+    return stages
+
+
+def _watched(sweep: SweepSpec, stage: StageSpec) -> None:
+    """Refuse to watch what is never recorded. Raises: SpecError."""
+    every = stage.params_json.get("knn_every")
+    if stage.kind == "pretrain" and getattr(sweep.scheduler, "metric", "") == "knn_top1" and not every:
+        hint = f"set: {{{stage.name}.params.knn_every: 1}}"
+        fact = f"{show(stage.name)} never records knn_top1, so nothing can be stopped early"
+        raise SpecError(fact, place=str(sweep.file.at("scheduler", "metric")), hint=hint)
+
+
+def _stage(name: str, arm: Arm, place: Place) -> StageSpec:
+    if name not in arm.stages:
+        hint = did_you_mean(name, arm.stages)
+        raise SpecError(f"the base has no stage called {show(name)}", place=str(place.at("stage")), hint=hint)
+    return arm.stages[name]
+
+
+def _one_of(pattern: str, stage: StageSpec, place: Place) -> str:
+    known = [each.name for each in jobs.metrics(stage.kind, stage.params)]
+    found = [name for name in known if fnmatchcase(name, pattern)]
+    if len(found) != 1:
+        fact = f"{show(stage.name)} ends with {'no number' if not found else 'several numbers'} called {show(pattern)}"
+        raise SpecError(fact, place=str(place), hint=did_you_mean(pattern, known))
+    return found[0]

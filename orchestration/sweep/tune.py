@@ -1,0 +1,283 @@
+"""The sweep's door to Ray Tune: Tune decides which trials go on, the driver runs them.
+
+Tune's own loop has a thread of the driver. A trial of Tune's is a light actor that holds nothing and is used again for
+the next one: it waits for what the driver reports of its trial, so that a scheduler sees an epoch as it ends. What the
+stages compute runs beside it, as tasks of the same cluster.
+
+    Tune's thread        asks the search for a point       -> `Tuning.new`, the driver begins it
+                         is told of a number of an epoch   <- `Tuning.report`
+                         ends a trial                      -> `Tuning.over`, the driver stops what still runs
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import shutil
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from orchestration.sweep.options import Asha, Median, NoScheduler, Scheduler
+
+Ask = Callable[[], int | None]  # the number of the next trial; None when there is none
+JOIN_S = 5.0  # for Tune's loop to end once it is told to
+
+_QUIET = {
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial that failed ends without a number
+    "TUNE_GLOBAL_CHECKPOINT_S": "86400",  # the ledger is what a sweep goes on from
+    "TUNE_WARN_THRESHOLD_S": "60",
+    "RAY_AIR_NEW_OUTPUT": "0",  # its new output prints a table of settings whatever `verbose` says
+}
+
+
+class Tuning:
+    """Ray Tune at work, between `start` and `stop`."""
+
+    def __init__(self, ask: Ask, scheduler: Scheduler, *, epochs: int, concurrency: int, folder: Path) -> None:
+        self.over: queue.SimpleQueue[int] = queue.SimpleQueue()  # trials that Tune has ended, for whatever reason
+        self._ask, self._options, self._epochs = ask, scheduler, epochs
+        self._concurrency, self._folder = concurrency, folder
+        self._end, self._error = threading.Event(), list[BaseException]()
+        self._thread = threading.Thread(target=self._run, name="tune", daemon=True)
+        self._reports: Any = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no trial is left to run. Raises: what ended Tune, if that was no end."""
+        if self._error and not self._end.is_set():
+            raise self._error[0]
+        return not self._thread.is_alive()
+
+    def start(self, before: Iterable[tuple[int, Sequence[tuple[int, float]], bool]]) -> None:
+        """Begin, given the (number, history, whether it came to its end) of trials that ran before this process did."""
+        os.environ.update(_QUIET)
+        import ray
+
+        self._reports = ray.remote(num_cpus=0, max_concurrency=1000)(_Reports).remote()
+        self._before = list(before)
+        self._thread.start()
+
+    def report(self, number: int, epoch: int, value: float) -> None:
+        """Tell of a number of a trial under way."""
+        self._reports.put.remote(number, {"epoch": epoch, "value": value})
+
+    def end(self, number: int, last: tuple[int, float] | None) -> None:
+        """Tell that a trial has ended by itself; `last` is what was told last."""
+        epoch, value = last or (0, 0.0)  # before the first epoch no rule compares anything
+        self._reports.put.remote(number, {"epoch": epoch, "value": value, "done": True})
+
+    def stop(self) -> None:
+        """End Tune's loop; what runs is the driver's to stop."""
+        self._end.set()
+        if self._reports is not None:
+            self._reports.close.remote()
+        if self._thread.is_alive():
+            self._thread.join(JOIN_S)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _run(self) -> None:
+        try:
+            self._fit()
+        except BaseException as error:  # noqa: BLE001  # of another thread: `is_over` raises it in the driver's
+            self._error.append(error)
+
+    def _fit(self) -> None:
+        from ray import tune
+
+        shutil.rmtree(self._folder, ignore_errors=True)
+        scheduler = _scheduler(self._options, self._epochs)
+        for number, history, whole in self._before:
+            _replay(scheduler, f"before-{number}", history, whole=whole)
+        trainable = tune.with_parameters(_follower(), reports=self._reports)
+        tune.Tuner(
+            tune.with_resources(trainable, {"memory": 1}),  # one byte: it only waits
+            tune_config=tune.TuneConfig(
+                search_alg=_searcher(_Link(self._ask)),
+                scheduler=scheduler,
+                num_samples=-1,
+                reuse_actors=True,
+                max_concurrent_trials=self._concurrency,
+            ),
+            run_config=tune.RunConfig(
+                name="tune",
+                storage_path=str(self._folder),
+                verbose=0,
+                stop=_stopper(_Link(self._end.is_set)),
+                callbacks=[_callback(_Link(self.over.put))],
+                failure_config=tune.FailureConfig(max_failures=2),
+            ),
+        ).fit()
+
+
+class _Link:
+    """A function of the driver, in what Tune copies and saves: a copy is the same one, and a saved one does nothing."""
+
+    def __init__(self, call: Callable[..., Any] | None = None) -> None:
+        self.call = call
+
+    def __deepcopy__(self, memo: object) -> _Link:
+        return self
+
+    def __reduce__(self) -> tuple[type[_Link], tuple[()]]:
+        return (_Link, ())
+
+
+class _Reports:
+    """The actor between the driver and Tune's trials: what was told of each trial and not yet taken."""
+
+    def __init__(self) -> None:
+        import asyncio
+        from collections import defaultdict
+
+        self._queues: Any = defaultdict(asyncio.Queue)
+        self._closed = False
+
+    async def put(self, number: int, report: dict[str, Any]) -> None:
+        await self._queues[number].put(report)
+
+    async def next(self, number: int) -> dict[str, Any]:
+        if self._closed:
+            return {"done": True}
+        found: dict[str, Any] = await self._queues[number].get()
+        return found
+
+    async def close(self) -> None:
+        self._closed = True
+        for each in self._queues.values():
+            await each.put({"done": True})
+
+
+def _follower() -> Any:
+    from ray import tune
+
+    class Follower(tune.Trainable):  # type: ignore[misc]  # Ray has no types
+        """Waits for the reports of one trial after the other."""
+
+        def setup(self, config: dict[str, Any], reports: Any = None) -> None:
+            self._number, self._reports = config["number"], reports
+
+        def step(self) -> dict[str, Any]:
+            import ray
+
+            report: dict[str, Any] = ray.get(self._reports.next.remote(self._number))
+            return report
+
+        def reset_config(self, new_config: dict[str, Any]) -> bool:
+            self._number = new_config["number"]
+            return True
+
+        def save_checkpoint(self, checkpoint_dir: str) -> None:
+            pass
+
+        def load_checkpoint(self, checkpoint: Any) -> None:
+            pass
+
+    return Follower
+
+
+def _searcher(ask: _Link) -> Any:
+    from ray.tune.search import Searcher
+
+    class Numbers(Searcher):  # type: ignore[misc]
+        """Hands out trial numbers; what a trial is, and what came of it, the driver knows."""
+
+        def __init__(self) -> None:
+            super().__init__(metric="value", mode="max")
+            self._ask = ask
+
+        def suggest(self, trial_id: str) -> Any:
+            number = self._ask.call() if self._ask.call else None
+            return Searcher.FINISHED if number is None else {"number": number}
+
+        def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
+            pass
+
+        def save(self, checkpoint_path: str) -> None:
+            Path(checkpoint_path).touch()
+
+        def restore(self, checkpoint_path: str) -> None:
+            raise NotImplementedError("a sweep goes on from its ledger")
+
+    return Numbers()
+
+
+def _stopper(ended: _Link) -> Any:
+    from ray import tune
+
+    class Told(tune.Stopper):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self._ended = ended
+
+        def __call__(self, trial_id: str, result: Any) -> bool:
+            return False
+
+        def stop_all(self) -> bool:
+            return bool(self._ended.call and self._ended.call())
+
+    return Told()
+
+
+def _callback(over: _Link) -> Any:
+    from ray import tune
+
+    class Over(tune.Callback):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self._over = over
+
+        def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            if self._over.call:
+                self._over.call(trial.config["number"])
+
+    return Over()
+
+
+def _scheduler(options: Scheduler, epochs: int) -> Any:
+    from ray.tune import schedulers
+
+    if isinstance(options, NoScheduler):
+        return schedulers.FIFOScheduler()
+    seen = {"time_attr": "epoch", "metric": "value", "mode": options.direction}
+    if isinstance(options, Median):
+        return _median(**seen, grace_period=options.grace, min_samples_required=options.min_samples)
+    assert isinstance(options, Asha)
+    return schedulers.AsyncHyperBandScheduler(
+        **seen,
+        max_t=max(epochs, options.grace + 1),
+        grace_period=options.grace,
+        reduction_factor=options.reduction,
+        stop_last_trials=False,  # the last rung is the end of the stage, and evaluations come after it
+    )
+
+
+def _median(**options: Any) -> Any:
+    from ray.tune import schedulers
+
+    class Median(schedulers.MedianStoppingRule):  # type: ignore[misc]
+        """Ray's rule, which without enough trials to compare pauses one where another waits; ours go on."""
+
+        def _on_insufficient_samples(self, tune_controller: Any, trial: Any, time: float) -> str:
+            return str(schedulers.TrialScheduler.CONTINUE)
+
+    return Median(**options)
+
+
+class _Past:
+    """A trial that ran before this process did, as schedulers know one."""
+
+    def __init__(self, trial_id: str) -> None:
+        self.trial_id = trial_id
+
+
+def _replay(scheduler: Any, name: str, history: Sequence[tuple[int, float]], *, whole: bool) -> None:
+    """Show a scheduler what a trial showed before this process began."""
+    trial, last = _Past(name), dict[str, Any]()
+    scheduler.on_trial_add(None, trial)
+    for epoch, value in history:
+        last = {"epoch": epoch, "value": value}
+        scheduler.on_trial_result(None, trial, last)
+    if whole and last:
+        scheduler.on_trial_complete(None, trial, last)

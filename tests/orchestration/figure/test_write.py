@@ -1,0 +1,121 @@
+"""Which figures a sweep asks for, that files are legible, repeat to the byte and leave Matplotlib as it was."""
+
+from __future__ import annotations
+
+import math
+import warnings
+import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
+from pathlib import Path
+
+import matplotlib
+import pytest
+from PIL import Image
+
+from orchestration.figure import write as figure
+from orchestration.figure.style import COLUMN, DPI, PAGE
+from orchestration.figure.write import pictures
+from orchestration.sweep.result import SweepResult
+from tests.made_up_sweeps import TOP1, augment, data_sets, factorial, momentum, search, shares
+
+
+@pytest.mark.parametrize(
+    ("result", "names"),
+    [
+        (augment(), ["bars"]),
+        (momentum(), ["curve"]),
+        (shares(), ["curve"]),
+        (factorial(), ["effects"]),
+        (data_sets(), ["bars-stl10", "bars-cifar10"]),
+        (search(6), ["parallel", "progress"]),
+    ],
+    ids=lambda value: value.name if isinstance(value, SweepResult) else "",
+)
+def test_a_sweep_asks_for_its_figures(result: SweepResult, names: list[str]) -> None:
+    drawn = list(pictures(result))
+    assert [picture.name for picture in drawn] == names
+    assert all(len(picture.caption) > 40 for picture in drawn)
+
+
+def test_two_objectives_have_a_pareto_front_beside_their_own_figures() -> None:
+    names = [picture.name for picture in pictures(search(6, goals=2))]
+    assert names == ["parallel-linear-top-1", "progress-linear-top-1", "parallel-time", "progress-time", "pareto"]
+
+
+def test_files_have_print_size_and_text_and_repeat_to_the_byte(tmp_path: Path) -> None:
+    before = dict(matplotlib.rcParams)
+    first = figure.write(augment(), tmp_path / "a")
+    again = figure.write(augment(), tmp_path / "b")
+    assert [path.name for path in first] == ["bars.png", "bars.svg", "figures.md"]
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in again]
+    assert dict(matplotlib.rcParams) == before
+    with Image.open(first[0]) as image:
+        assert image.width == round(PAGE * DPI)
+        assert "crop only" in image.text["Description"]  # type: ignore[attr-defined]  # of PNG images
+    texts = [node.text for node in ElementTree.parse(first[1]).iter("{http://www.w3.org/2000/svg}text")]
+    assert {"no color", "augmentation", "(a) this sweep", "not published"} <= set(texts)
+    assert "![" in first[2].read_text()
+
+
+def test_bars_are_the_paired_changes_from_the_baseline() -> None:
+    (picture,) = pictures(augment())
+    panel = picture.figure.axes[0]
+    heights = sorted(patch.get_height() for patch in panel.patches)
+    by_point = {(*t.labels.values(), t.seed): t.values.get(TOP1.title) for t in augment().trials}
+    expected = []
+    for label in ("no color", "crop only"):
+        for method in ("leoclr", "moco_v2"):
+            pairs = [(by_point[label, method, s], by_point["baseline", method, s]) for s in range(3)]
+            known = [a - b for a, b in pairs if a is not None and b is not None]
+            expected.append(math.fsum(known) / len(known))
+    assert heights == pytest.approx(sorted(expected))
+    assert [round(patch.get_height(), 1) for patch in picture.figure.axes[1].patches] == [-25.1, -28.0]
+
+
+def test_a_curve_has_the_published_one_on_an_axis_of_its_own_and_says_what_diverged() -> None:
+    (picture,) = pictures(momentum())
+    ours, theirs = picture.figure.axes
+    assert list(ours.get_lines()[0].get_ydata())[1:4] == [80.5, 84.5, 86.5]
+    assert list(theirs.get_lines()[0].get_ydata()) == [55.2, 57.8, 59.0, 58.9]
+    assert ours.get_ylim()[0] > theirs.get_ylim()[1]
+    assert "diverged" in [text.get_text() for text in ours.texts]
+    assert [tick.get_text() for tick in ours.get_xticklabels()] == ["0", "0.9", "0.99", "0.999", "0.9999"]
+    assert "evenly spaced" in ours.get_xlabel()
+    assert "0 diverged" in picture.caption
+
+
+def test_shares_of_labels_become_a_logarithmic_axis() -> None:
+    (picture,) = pictures(shares())
+    panel = picture.figure.axes[0]
+    assert panel.get_xscale() == "log"
+    assert [list(line.get_xdata()) for line in panel.get_lines()] == [[1.0, 10.0, 100.0]] * 2
+    assert picture.figure.get_figwidth() == COLUMN
+
+
+def test_a_sweep_without_a_number_has_no_figures(tmp_path: Path) -> None:
+    lost = tuple(replace(t, state="diverged", values={}, reason="nan") for t in augment().trials)
+    assert figure.write(replace(augment(), trials=lost), tmp_path) == []
+    assert figure.write(replace(augment(), trials=()), tmp_path) == []
+
+
+@pytest.mark.parametrize("result", [augment(), momentum(), factorial(), search(5, goals=2)], ids=lambda r: r.name)
+def test_odd_labels_and_sizes_are_drawn_without_a_warning(result: SweepResult, tmp_path: Path) -> None:
+    odd = ["$x_{$", "\u6e29\u5ea6", "a" * 90, "<&>\n\t", "", "\u2212\\alpha"]
+    trials = tuple(
+        replace(
+            t,
+            labels={name: f"{label}{odd[len(label) % len(odd)]}" for name, label in t.labels.items()},
+            values={title: value * 1e300 if t.number == 1 else value * 1e9 for title, value in t.values.items()},
+            seed=None,
+        )
+        for t in result.trials
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert figure.write(replace(result, title="$\n\u6e29", trials=trials), tmp_path)
+
+
+@pytest.mark.parametrize("result", [augment(), momentum(), shares(), search(5)], ids=lambda r: r.name)
+def test_one_trial_is_enough_for_no_traceback(result: SweepResult, tmp_path: Path) -> None:
+    known = [trial for trial in result.trials if trial.values]
+    figure.write(replace(result, trials=tuple(known[:1])), tmp_path)

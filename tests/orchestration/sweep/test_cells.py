@@ -1,0 +1,114 @@
+"""Cells against numpy, their order, what nobody tried, baselines, data sets apart, published values by label."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestration.sweep.cells import anchors_of, baseline, cells, dimensions, fixed, labels, parts, summary, varied
+from orchestration.sweep.result import Axis
+from tests.made_up_sweeps import TOP1, augment, data_sets, factorial, momentum, search, trial
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=9))
+def test_a_summary_is_numpys_mean_and_sample_deviation(values: list[float]) -> None:
+    over = summary(values)
+    assert over is not None
+    assert over.std is not None
+    assert over.n == len(values)
+    assert math.isclose(over.mean, np.mean(values), rel_tol=1e-9, abs_tol=1e-6)
+    assert math.isclose(over.std, np.std(values, ddof=1), rel_tol=1e-6, abs_tol=1e-6)
+
+
+def test_a_summary_of_one_has_no_spread_and_of_none_nothing() -> None:
+    one, huge = summary([3.0]), summary([1.7e308, 1.7e308])
+    assert one is not None
+    assert one.std is None
+    assert summary([]) is None
+    assert huge is not None
+    assert huge.mean == 1.7e308
+
+
+def test_cells_average_over_seeds_and_keep_the_order_of_the_axes() -> None:
+    found = cells(augment())
+    assert [tuple(cell.labels.values()) for cell in found][:3] == [
+        ("baseline", "leoclr"),
+        ("baseline", "moco_v2"),
+        ("no color", "leoclr"),
+    ]
+    assert [len(cell.values(TOP1)) for cell in found] == [3, 3, 3, 2, 3, 3]
+
+
+def test_only_a_trial_that_ended_counts() -> None:
+    stopped = trial(0, {"a": 1}, state="stopped", values=99.0)
+    infinite = trial(1, {"a": 1}, values=math.inf)
+    result = replace(momentum(), axes=(Axis("a", (1,), "linear"),), trials=(stopped, infinite), anchors=())
+    (cell,) = cells(result)
+    assert cell.values(TOP1) == ()
+
+
+def test_a_point_of_a_grid_that_nobody_tried_is_a_cell_without_trials() -> None:
+    result = augment()
+    short = replace(result, trials=tuple(t for t in result.trials if t.labels != result.trials[-1].labels))
+    found = cells(short)
+    assert len(found) == 6
+    assert [cell.labels for cell in found if not cell.trials] == [result.trials[-1].labels]
+
+
+def test_points_of_a_search_with_one_rounded_label_stay_apart() -> None:
+    axis = (Axis("lr", None, "log"),)
+    two = [trial(i, {"lr": value}, values=80.0) for i, value in enumerate((0.1, 0.1000001))]
+    same = tuple(replace(each, labels={"lr": "0.1"}) for each in two)
+    assert len(cells(replace(search(), axes=axis, trials=same))) == 2
+
+
+def test_listed_numbers_are_a_scale_without_a_baseline() -> None:
+    result = momentum()
+    assert dimensions(result)[0].scale == "linear"
+    assert labels(result, result.axes[0]) == ["0", "0.9", "0.99", "0.999"]
+    found = cells(result)
+    assert all(baseline(cell, result, found) is None for cell in found)
+
+
+def test_a_baseline_has_the_first_category_and_the_same_method() -> None:
+    result = augment()
+    found = cells(result)
+    bases = [baseline(cell, result, found) for cell in found]
+    assert [base and base.labels["method"] for base in bases] == [None, None, "leoclr", "moco_v2", "leoclr", "moco_v2"]
+    assert {base.labels["augmentation"] for base in bases if base} == {"baseline"}
+
+
+def test_a_baseline_of_several_categories_has_all_their_first_labels_and_the_same_number() -> None:
+    result = factorial()
+    found = cells(result)
+    base = baseline(found[-1], result, found)
+    assert base is not None
+    assert base.labels == {"original view": "augmented", "terms": "sum", "queue_size": "1024"}
+
+
+def test_data_sets_are_taken_apart_with_their_published_values() -> None:
+    stl, cifar = parts(data_sets())
+    assert [len(part.trials) for part in (stl, cifar)] == [4, 4]
+    assert [len(part.anchors) for part in (stl, cifar)] == [1, 0]
+    assert [axis.name for axis in varied(stl)] == ["method"]
+    assert (stl.name, cifar.title) == ("ablation-backbone-stl10", "ResNet-18: cifar10")
+
+
+def test_what_all_trials_share_is_no_dimension_of_the_table() -> None:
+    result = momentum()
+    shared = replace(result, trials=tuple(replace(t, labels={**t.labels, "method": "moco_v2"}) for t in result.trials))
+    assert [axis.name for axis in varied(shared)] == ["momentum"]
+    assert fixed(shared) == {"method": "moco_v2"}
+
+
+@pytest.mark.parametrize(("label", "n"), [("0.9", 1), ("0.90", 1), ("9e-1", 1), ("0.91", 0)])
+def test_a_published_value_finds_its_cell_by_number(label: str, n: int) -> None:
+    result = momentum()
+    anchor = replace(result.anchors[0], labels={"momentum": label})
+    assert sum(len(anchors_of(cell, TOP1, [anchor])) for cell in cells(result)) == n

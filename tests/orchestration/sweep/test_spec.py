@@ -1,0 +1,145 @@
+"""A sweep file is read strictly; another base has what the file says for it; a trial is a pipeline of what it needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from orchestration.errors import NotFound, SpecError
+from orchestration.sweep import plan as sweep_plan
+from orchestration.sweep import spec as sweep_spec
+from orchestration.sweep import trial_spec as sweep_trial_spec
+from orchestration.sweep.spec import SweepSpec
+
+BASE = """
+matrix: {method: {leoclr: {}, moco_v2: {}}}
+stages:
+  pretrain: {params: {dataset: digits, image_size: 16, width: 2, epochs: 2, knn_every: 1, settings: {queue_size: 64}}}
+  linear: {needs: [pretrain], params: {dataset: digits, protocol: small}}
+  knn: {needs: [pretrain], params: {dataset: digits, protocol: small}}
+"""
+SWEEP = """
+title: two temperatures
+base: base.yaml
+set: {pretrain.params.epochs: 3}
+axes:
+  method: [leoclr, moco_v2]
+  pretrain.params.settings.temperature: [0.1, 0.2]
+seeds: [0, 1]
+objectives:
+  top-1: {stage: linear, metric: top1}
+anchors:
+  - {at: {method: leoclr}, value: 71.7, source: a paper}
+with:
+  other: {seeds: [5], budget: {trials: 3}}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "base.yaml").write_text(BASE)
+    (tmp_path / "other.yaml").write_text(BASE)
+    (tmp_path / "s.yaml").write_text(SWEEP)
+    return tmp_path
+
+
+def load(folder: Path, *overrides: str, base: str | None = None, text: str = "") -> SweepSpec:
+    if text:
+        (folder / "s.yaml").write_text(text)
+    return sweep_spec.load(str(folder / "s.yaml"), base=base, overrides=overrides)
+
+
+def refused(folder: Path, old: str, new: str) -> str:
+    """What is said of the sweep with one change, points included."""
+    assert old in SWEEP
+    (folder / "s.yaml").write_text(SWEEP.replace(old, new))
+    with pytest.raises(SpecError) as caught:
+        sweep = sweep_spec.load(str(folder / "s.yaml"))
+        for point in sweep_plan.probes(sweep):
+            sweep_trial_spec.pipeline(sweep, point, sweep.seeds)
+    return str(caught.value).removeprefix(str(folder) + "/")
+
+
+def test_a_trial_is_the_base_with_the_changes_of_sweep_and_point(folder: Path) -> None:
+    sweep = load(folder)
+    point = {"method": "moco_v2", "pretrain.params.settings.temperature": 0.2}
+    pipeline = sweep_trial_spec.pipeline(sweep, point, [0, 1])
+    assert [dict(arm.labels) for arm in pipeline.arms] == [{"method": "moco_v2", "seed": str(s)} for s in (0, 1)]
+    params = pipeline.arms[1].stages["pretrain"].params_json
+    assert (params["epochs"], params["seed"], params["method"]) == (3, 1, "moco_v2")
+    assert params["settings"]["temperature"] == 0.2
+    assert set(pipeline.arms[0].stages) == {"pretrain", "linear"}  # nobody looks at knn
+    assert sweep_trial_spec.labels(sweep, point) == {"method": "moco_v2", "temperature": "0.2"}
+
+
+def test_another_base_is_another_sweep_with_what_the_file_says_of_it(folder: Path) -> None:
+    sweep = load(folder, base=str(folder / "other.yaml"))
+    assert (sweep.name, sweep.seeds, sweep.budget.trials) == ("s-other", (5,), 3)
+    assert sweep.changes == ()  # `set` is for the file's own base
+    assert load(folder, base="base.yaml").name == "s"
+
+
+def test_set_changes_keys_of_the_sweep_and_params_of_the_base(folder: Path) -> None:
+    sweep = load(folder, "seeds=[7]", "pretrain.params.epochs=9", "objectives.top-1.floor=50", "concurrency=1")
+    assert (sweep.seeds, sweep.goals["top-1"].floor, sweep.concurrency) == ((7,), 50, 1)
+    point = next(sweep_plan.probes(sweep))
+    assert sweep_trial_spec.pipeline(sweep, point, [7]).arms[0].stages["pretrain"].params_json["epochs"] == 9
+
+
+def test_set_picks_among_named_points(folder: Path) -> None:
+    text = SWEEP.replace("[0.1, 0.2]", "[0.1]").replace(
+        "  pretrain.params.settings.temperature",
+        "  size: {small: {pretrain.params.width: 2}, wide: {}}\n  pretrain.params.lr",
+    )
+    assert load(folder, "axes.size=[wide]", text=text).space[1].values == ("wide",)
+    with pytest.raises(SpecError, match="this axis has no value called `wid`"):
+        load(folder, "axes.size=[wid]")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("title:", "titel:", "titel: no key here is called `titel`"),
+        ("base: base.yaml", "base: nobody", "no pipeline is called `nobody`"),
+        ("[0.1, 0.2]", "[0.1, -1]", "axes.pretrain.params.settings.temperature: must be above 0"),
+        ("settings.temperature", "settings.temprature", "axes.pretrain.params.settings.temprature: no param here"),
+        ("pretrain.params.epochs: 3", "pretrain.params.epochs: x", "set.pretrain.params.epochs: expected a whole"),
+        ("method: [leoclr, moco_v2]", "method: [leoclr, moco]", "axes.method: this axis has no value called `moco`"),
+        ("metric: top1", "metric: top2", "objectives.top-1.metric: `linear` ends with no number called `top2`"),
+        ("metric: top1", "metric: top*", "objectives.top-1.metric: `linear` ends with several numbers"),
+        ("stage: linear", "stage: liner", "objectives.top-1.stage: the base has no stage called `liner`"),
+        ("metric: top1", "metric: top1, direction: up", "objectives.top-1.direction: expected 'max' or 'min'"),
+        ("  method: [leoclr, moco_v2]\n", "", "axes: the base `base` has an axis `method` that the sweep leaves"),
+        ("seeds: [0, 1]", "seeds: [0, 0]", "seeds: expected at least one seed, each once"),
+        ("seeds: [0, 1]", "seeds: [0.5]", "seeds: expected whole numbers from 0"),
+        ("seeds: [0, 1]", "search: greed", "search.kind: nothing here is called `greed`"),
+        ("seeds: [0, 1]", "search: random", "budget: a search of kind random has no end of its own"),
+        ("seeds: [0, 1]", "search: {kind: random, startup: 3}", "search.startup: no option here is called"),
+        ("seeds: [0, 1]", "scheduler: {kind: pbt}", "scheduler.kind: population-based training copies weights"),
+        ("seeds: [0, 1]", "scheduler: {kind: asha, reduction: 1}", "scheduler.reduction: expected more than 1"),
+        ("seeds: [0, 1]", "concurrency: 0", "concurrency: expected a whole number from 1"),
+        ("seeds: [0, 1]", "budget: {hours: 0}", "budget.hours: expected more than 0"),
+        ("value: 71.7", "value: high", "anchors.0.value: expected a number, got `high`"),
+        ("at: {method: leoclr}", "at: {methd: leoclr}", "anchors.0.at.methd: no key here is called `methd`"),
+        ("set: {pretrain", "set: {pretran", "set.pretran.params.epochs: no stage is called `pretran`"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_told_at_its_place(folder: Path, old: str, new: str, said: str) -> None:
+    if new.startswith("base: nobody"):
+        with pytest.raises(NotFound, match=said):
+            refused(folder, old, new)
+        return
+    assert refused(folder, old, new).startswith(f"s.yaml: {said}")
+
+
+def test_a_schedule_that_watches_what_is_never_recorded_is_refused(folder: Path) -> None:
+    asha = "scheduler: asha\nset: {pretrain.params.knn_every: 0}"
+    said = refused(folder, "set: {pretrain.params.epochs: 3}", asha)
+    assert said == "s.yaml: scheduler.metric: `pretrain` never records knn_top1, so nothing can be stopped early"
+
+
+def test_no_sweep_of_that_name() -> None:
+    with pytest.raises(NotFound) as caught:
+        sweep_spec.load("ablation-augmnt")
+    assert caught.value.hint == "did you mean `ablation-augment`?"

@@ -1,0 +1,59 @@
+"""What Ray's schedulers are told: the options as written, and what ran before this process did."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+from ray.tune import schedulers
+
+from orchestration.sweep.options import Asha, Median, NoScheduler
+from orchestration.sweep.tune import _Link, _Past, _replay, _scheduler
+
+
+def decide(scheduler: schedulers.TrialScheduler, name: str, epoch: int, value: float) -> str:
+    trial = _Past(name)
+    scheduler.on_trial_add(None, trial)
+    return str(scheduler.on_trial_result(None, trial, {"epoch": epoch, "value": value}))
+
+
+@pytest.mark.parametrize(("direction", "good", "bad"), [("max", 90.0, 10.0), ("min", 10.0, 90.0)])
+def test_asha_judges_new_trials_by_those_before_a_kill(direction: str, good: float, bad: float) -> None:
+    options = Asha(kind="asha", grace=2, reduction=2, direction=direction)  # type: ignore[arg-type]  # a Literal
+    fresh = _scheduler(options, epochs=8)
+    assert decide(fresh, "first", 2, bad) == "CONTINUE"  # nothing to compare it with
+    continued = _scheduler(options, epochs=8)
+    for number in range(3):
+        _replay(continued, f"before-{number}", [(1, 50.0), (2, 50.0 + number)], whole=True)
+    assert decide(continued, "early", 1, bad) == "CONTINUE"  # within its grace
+    assert decide(continued, "bad", 2, bad) == "STOP"
+    assert decide(continued, "good", 2, good) == "CONTINUE"
+
+
+def test_asha_leaves_a_trial_that_has_come_to_its_end_to_its_evaluations() -> None:
+    scheduler = _scheduler(Asha(kind="asha", grace=1, reduction=2), epochs=4)
+    assert decide(scheduler, "first", 4, 1.0) == "CONTINUE"
+
+
+def test_the_median_rule_judges_new_trials_by_those_before_a_kill() -> None:
+    scheduler = _scheduler(Median(kind="median", grace=1, min_samples=2), epochs=8)
+    for number in range(2):
+        _replay(scheduler, f"before-{number}", [(1, 50.0), (2, 60.0)], whole=number == 0)
+    _replay(scheduler, "diverged", [], whole=True)
+    assert decide(scheduler, "bad", 2, 10.0) == "STOP"
+    assert decide(scheduler, "good", 2, 90.0) == "CONTINUE"
+
+
+def test_without_a_scheduler_nothing_is_stopped() -> None:
+    assert decide(_scheduler(NoScheduler(), epochs=1), "any", 1, 0.0) == "CONTINUE"
+
+
+def test_what_tune_copies_is_the_same_and_what_it_saves_does_nothing() -> None:
+    told: list[int] = []
+    link = _Link(told.append)
+    copied = copy.deepcopy(link)
+    assert copied.call
+    copied.call(3)
+    assert told == [3]
+    assert pickle.loads(pickle.dumps(link)).call is None
