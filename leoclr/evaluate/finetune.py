@@ -25,8 +25,9 @@ from leoclr.work import Number
 class FineTune:
     """Fine-tuning as a `leoclr.work.Work`; it trains the very backbone that it is given.
 
-    Final numbers, in percent and of the network after its last step: top1 and mean_per_class on the task's split, and
-    score, that of the two which the data set's papers report. Also images, the number trained on, and the task's facts.
+    Final numbers, in percent and of the network after its last step: `accuracies` on the task's split, and score, that
+    of top1 and mean_per_class which the data set's papers report. Also images, how many were trained on, and the task's
+    facts.
     """
 
     def __init__(
@@ -99,9 +100,9 @@ class FineTune:
             workers=self._workers,
         )
         labels_N = features.labels(task.data, task.scored, self._device)
-        top1, mean = metrics.top_k(scores_NC, labels_N, k=1), metrics.mean_per_class(scores_NC, labels_N)
-        score = mean if task.data.metric == "mean_per_class" else top1
-        return {"top1": top1, "mean_per_class": mean, "score": score, "images": len(task.chosen), **task.facts}
+        final = metrics.accuracies(scores_NC, labels_N)
+        score = final["mean_per_class" if task.data.metric == "mean_per_class" else "top1"]
+        return {**final, "score": score, "images": len(task.chosen), **task.facts}
 
 
 def _crops(settings: FineTuneSettings) -> View:

@@ -10,7 +10,7 @@ from torch import Tensor
 from leoclr.augment.views import TestView
 from leoclr.backbones import Backbone
 from leoclr.data.contract import DataSet
-from leoclr.evaluate import features, metrics
+from leoclr.evaluate import features
 from leoclr.evaluate.folded import Folded, Precision
 
 
@@ -72,15 +72,6 @@ class Frozen:
         """Raise RuntimeError when a saved state with this `digest` belongs to another backbone."""
         if digest != self.digest:
             raise RuntimeError("the saved state belongs to an evaluation of another backbone")
-
-
-def accuracies(scores_NC: Tensor, labels_N: Tensor) -> dict[str, float]:
-    """Return what every classification ends with, in percent: "top1", "top5" and "mean_per_class"."""
-    return {
-        "top1": metrics.top_k(scores_NC, labels_N, k=1),
-        "top5": metrics.top_k(scores_NC, labels_N, k=5),
-        "mean_per_class": metrics.mean_per_class(scores_NC, labels_N),
-    }
 
 
 def choice(data: DataSet) -> str:

@@ -16,8 +16,9 @@ from leoclr.backbones import Backbone
 from leoclr.data.contract import DataSet
 from leoclr.evaluate import neighbors
 from leoclr.evaluate.batches import labeled
-from leoclr.evaluate.frozen import Frozen, accuracies
+from leoclr.evaluate.frozen import Frozen
 from leoclr.evaluate.knn_protocols import KnnProtocol
+from leoclr.evaluate.metrics import accuracies
 from leoclr.work import Number
 
 

@@ -15,8 +15,9 @@ from leoclr.backbones import Backbone
 from leoclr.data.contract import DataSet
 from leoclr.evaluate.batches import Batches, ImageBatches, Indices, RowBatches, global_batch, labeled
 from leoclr.evaluate.classifiers import Classifiers, best_loss
-from leoclr.evaluate.frozen import Frozen, accuracies, choice
+from leoclr.evaluate.frozen import Frozen, choice
 from leoclr.evaluate.linear_protocols import LinearSettings
+from leoclr.evaluate.metrics import accuracies
 from leoclr.evaluate.splits import with_validation
 from leoclr.evaluate.validation import hold_out
 from leoclr.work import Number

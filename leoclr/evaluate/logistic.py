@@ -16,8 +16,9 @@ from torch.nn import functional
 from leoclr.backbones import Backbone
 from leoclr.data.contract import DataSet
 from leoclr.evaluate.batches import labeled
-from leoclr.evaluate.frozen import Frozen, accuracies, choice
+from leoclr.evaluate.frozen import Frozen, choice
 from leoclr.evaluate.linear_protocols import LBFGS
+from leoclr.evaluate.metrics import accuracies
 from leoclr.evaluate.splits import with_validation
 from leoclr.evaluate.validation import Indices, hold_out
 from leoclr.work import Number

@@ -51,6 +51,15 @@ def mean_per_class(scores_NC: Tensor, labels_N: Tensor) -> float:
     return 100.0 * (right_C[present_C] / images_C[present_C]).mean().item()
 
 
+def accuracies(scores_NC: Tensor, labels_N: Tensor) -> dict[str, float]:
+    """Return what every classification ends with, in percent: "top1", "top5" and "mean_per_class"."""
+    return {
+        "top1": top_k(scores_NC, labels_N, k=1),
+        "top5": top_k(scores_NC, labels_N, k=5),
+        "mean_per_class": mean_per_class(scores_NC, labels_N),
+    }
+
+
 def average_precision(recall: Floats, precision: Floats, *, points: int | None = 11) -> float:
     """Return the average precision of one class in percent, from the curve in the order of falling scores.
 

@@ -185,7 +185,7 @@ def test_a_continued_run_is_the_undisturbed_one(data: DataSet) -> None:
     ours, theirs = second.state()["model"], whole.state()["model"]
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     assert second.finish() == whole.finish()
-    assert set(whole.finish()) == {"top1", "mean_per_class", "score", "images"}
+    assert set(whole.finish()) == {"top1", "top5", "mean_per_class", "score", "images"}
 
 
 def test_the_whole_network_trains(data: DataSet) -> None:
