@@ -105,7 +105,9 @@ def first(project: Project) -> Submission:
 def test_the_table_is_printed_and_every_cell_names_its_run(submitted: tuple[Project, str], first: Submission) -> None:
     project, printed = submitted
     runs = project.runs(first)
-    rows = project.table("quickstart")
+    *rows, difference = project.table("quickstart")
+    assert difference["row"] == "LeOCLR - MoCo-v2"
+    assert not difference["linear top-1"], "one seed tells no difference"
     assert [row["row"] for row in rows] == ["LeOCLR", "MoCo-v2", "random weights (control)"]
     for arm, row in zip(ARMS, rows, strict=True):
         assert row["row"] in printed
