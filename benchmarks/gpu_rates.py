@@ -104,7 +104,7 @@ def augmentation(setup: Setup, step_s: float) -> Iterator[Row]:
     shape = (setup.large.batch * len(views), setup.large.side, setup.large.side, 3)
     crop_GCHW = torch.randint(256, shape, dtype=torch.uint8, device=setup.device).permute(0, 3, 1, 2)
     for compiled in setup.ways:
-        render = Renderer(MEAN, STD, compiled=compiled)
+        render = Renderer(MEAN, STD, how="on" if compiled else "off")
         seconds = setup.clock.seconds(lambda render=render: render(group, crop_GCHW, flip=True))  # type: ignore[misc]
         shares = [100.0 * each / (each + step_s) for each in seconds]
         name = f"augmentation of {setup.large.batch} x {len(views)} views, {WAYS[compiled]}: share of the step"
@@ -182,7 +182,7 @@ def _loader(images: Images, views: Sequence[View], setup: Setup) -> ViewLoader:
         seed=0,
         device=setup.device,
         workers=0 if isinstance(images, Stack) else setup.loaders,
-        compiled=setup.compile != "off",
+        compile="off" if setup.compile == "off" else "on",
     )
 
 

@@ -29,8 +29,8 @@ from leoclr.data.shrinking import Shrinking
 from leoclr.methods.leoclr import Config, views
 from orchestration import packing
 
-PHOTOS = 48  # of one timing
-SMALL, SIDE = 1024, 32  # images of one timing in memory, and their side
+PHOTOS = 24  # of one timing
+SMALL, SIDE = 512, 32  # images of one timing in memory, and their side
 PEER = "facebookresearch/moco by Pillow"
 
 
@@ -56,27 +56,23 @@ def _from_photos(root: Path, rounds: int) -> Iterator[Figure]:
     for source, (stored, goal) in goals.items():
         ours = partial(read_crops, stored, shown, 0, (0, indices))
         yield pairs.compare(f"worker's part, 3 views at 224, from {source}", ours, peer, goal=goal, rounds=rounds)
-    for compiled, goal in ((True, 3.5), (False, 2)):
-        how = "compiled" if compiled else "operation by operation"
-        yield pairs.compare(
-            f"whole pipeline, 3 views at 224, {how}", _pass(images, shown, compiled), peer, goal=goal, rounds=rounds
-        )
+    yield pairs.compare("whole pipeline, 3 views at 224", _pass(images, shown), peer, goal=3.5, rounds=rounds)
 
 
 def _in_memory(rounds: int) -> Iterator[Figure]:
     """CIFAR's views: of 32 pixels, without blur."""
     shown = tuple(View(size=SIDE, blur_p=0.0, crop_scale=scale) for scale in (None, (0.2, 1.0), (0.2, 1.0)))
     photos_NHWC = small_photos(SMALL, SIDE)
-    ours, moco, kornia = _pass(Stack(photos_NHWC), shown, False), Moco(shown), Kornia(shown)
+    ours, moco, kornia = _pass(Stack(photos_NHWC), shown), Moco(shown), Kornia(shown)
     batches = torch.from_numpy(photos_NHWC).permute(0, 3, 1, 2).contiguous().split(256)
     name = f"whole pipeline, 3 views at {SIDE}, in memory"
     yield pairs.compare(name, ours, (PEER, lambda: moco.from_stack(photos_NHWC)), goal=7, rounds=rounds)
     yield pairs.compare(name, ours, ("kornia 0.9", lambda: [kornia(batch) for batch in batches]), goal=3, rounds=rounds)
 
 
-def _pass(images: Images, shown: tuple[View, ...], compiled: bool) -> pairs.Run:
+def _pass(images: Images, shown: tuple[View, ...]) -> pairs.Run:
     """Return what makes the views of all images once, in batches of 256 or less."""
-    loader = ViewLoader(images, shown, mean=MEAN, std=STD, seed=0, device="cpu", compiled=compiled)
+    loader = ViewLoader(images, shown, mean=MEAN, std=STD, seed=0, device="cpu")
     plan = np.array_split(np.arange(len(images)), -(-len(images) // 256))
     return lambda: [None for _ in loader.batches(0, plan)]
 

@@ -14,7 +14,10 @@ if TYPE_CHECKING:  # a plan reads `Compile` and needs no torch for it
     from torch import nn
 
 Compile = Literal["auto", "on", "off"]
-"""auto: on CUDA. A CPU gains 1.1x in fp32 and 1.02x in bf16 (ResNet-18, 32 pixels), for a minute of compiling."""
+"""auto: on CUDA. A CPU gains 1.1x in fp32 and 1.02x in bf16 (ResNet-18, 32 pixels), for a minute of compiling.
+
+How views are colored goes with it, but for a CPU, where that is fast unless it is `off`: see `leoclr.augment.native`.
+"""
 
 _NETWORKS = ("backbone", "head", "predictor")  # how methods name what maps a batch to a batch, or how its name ends
 

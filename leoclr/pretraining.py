@@ -16,6 +16,7 @@ from torch import Tensor
 from leoclr import distributed
 from leoclr.augment.loader import ViewLoader, epoch_plan
 from leoclr.augment.views import TestView, View
+from leoclr.compiling import Compile
 from leoclr.data.contract import UNLABELED, DataSet, Split, draw_per_class
 from leoclr.evaluate import features, knn
 from leoclr.methods.contract import At, Batch, Facts, Indices, Method
@@ -58,7 +59,7 @@ class Pretraining:
         self.epochs = settings.epochs
         self._stepper = Stepper(method, settings, place)
         self.method = self._stepper.method
-        self._loader = self._new_loader(views, compiled=self._stepper.compiled)
+        self._loader = self._new_loader(views, "on" if self._stepper.compiled else place.compile)
         self._batches: Iterator[tuple[Tensor, ...]] = iter(())
         self._chosen: list[Indices] = []  # the images of the steps to come
         self._epoch = self._step = 0
@@ -110,7 +111,8 @@ class Pretraining:
 
     def survey(self, view: View, epoch: int) -> Tensor:
         """Return the features [M, F] of all images of the split, each seen once in `view`; each worker does a share."""
-        loader, size, world = self._new_loader((view,)), len(self._split), distributed.world_size()
+        how: Compile = "off" if self._place.compile == "off" else "auto"  # not "on": the last chunk has its own size
+        loader, size, world = self._new_loader((view,), how), len(self._split), distributed.world_size()
         share = -(-size // world)
         mine = np.arange(share * distributed.rank(), share * (distributed.rank() + 1), dtype=np.int64).clip(
             max=size - 1
@@ -122,7 +124,7 @@ class Pretraining:
             rows = [self.method.backbone(images_NCHW) for (images_NCHW,) in loader.batches(epoch, plan)]
         return distributed.gather(torch.cat(rows))[:size]
 
-    def _new_loader(self, views: tuple[View, ...], *, compiled: bool = False) -> ViewLoader:
+    def _new_loader(self, views: tuple[View, ...], how: Compile) -> ViewLoader:
         return ViewLoader(
             self._split.images,
             views,
@@ -131,7 +133,7 @@ class Pretraining:
             seed=self._seed,
             device=self._device,
             workers=self._place.loader_workers,
-            compiled=compiled,
+            compile=how,
         )
 
     def _at(self, step: int) -> At:

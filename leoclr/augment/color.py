@@ -118,11 +118,13 @@ def jitter(images_NCHW: Tensor, factors_NJ: Tensor, order_NJ: Tensor) -> Tensor:
     """
     images_NCHW = images_NCHW.clone()
     *parts, turns_NJ = color_steps(factors_NJ, order_NJ)
-    device = images_NCHW.device
-    parts_3NJ111 = torch.stack(parts).to(device, non_blocking=True)[..., None, None, None]
+    parts_3NJ, device = torch.stack(parts), images_NCHW.device
+    parts_3NJ111 = parts_3NJ.to(device, non_blocking=True)[..., None, None, None]
     colored = images_NCHW.shape[1] == 3  # hue leaves gray as it is
     for step in range(order_NJ.shape[1]):
-        _blend_(images_NCHW, *parts_3NJ111[:, :, step])
+        if (parts_3NJ[0, :, step] != 1).any():
+            evenly = not parts_3NJ[1, :, step].any()
+            _blend_(images_NCHW, *parts_3NJ111[:, :, step], evenly=evenly)
         if colored:
             turned_M = turns_NJ[:, step].nonzero()[:, 0]
             index_M = turned_M.to(device, non_blocking=True)
@@ -209,15 +211,20 @@ def normalize(images_NCHW: Tensor, mean: Channels, std: Channels) -> Tensor:
     return (images_NCHW - numbers_2C11[0]).div_(numbers_2C11[1])
 
 
-def _blend_(images_NCHW: Tensor, own_N111: Tensor, luma_N111: Tensor, mean_N111: Tensor) -> None:
-    """Make each image own * itself + luma part * its luma + mean part * its mean luma, clamped to 0..1, in place."""
+def _blend_(images_NCHW: Tensor, own_N111: Tensor, luma_N111: Tensor, mean_N111: Tensor, *, evenly: bool) -> None:
+    """Make each image own * itself + luma part * its luma + mean part * its mean luma, clamped to 0..1, in place.
+
+    `evenly`: the luma part is 0 for all images.
+    """
     if images_NCHW.shape[1] == 1:  # the luma is the image times a constant: two passes less over the pixels
         mean_luma_N111 = images_NCHW.flatten(1).mean(1).mul_(_GRAY_LUMA)[:, None, None, None]
         images_NCHW.mul_(own_N111 + luma_N111 * _GRAY_LUMA).add_(mean_N111 * mean_luma_N111).clamp_(0, 1)
         return
     luma_N1HW = luma(images_NCHW)
     mean_luma_N111 = luma_N1HW.flatten(1).mean(1)[:, None, None, None]
-    others_N1HW = luma_N1HW.mul_(luma_N111).add_(mean_N111 * mean_luma_N111)
+    others_N1HW = mean_N111 * mean_luma_N111
+    if not evenly:
+        others_N1HW = luma_N1HW.mul_(luma_N111).add_(others_N1HW)
     images_NCHW.mul_(own_N111).add_(others_N1HW).clamp_(0, 1)
 
 

@@ -1,8 +1,8 @@
 """Flip, colors and normalization of a batch in one compiled function: the numbers of `color`, within rounding.
 
-Nothing in its graph hangs on what was drawn, so one serves every batch: each operation is computed for all images, and
-an image that it was not drawn for takes neutral numbers. Fused, that costs a fraction of the passes over memory that
-the operations make one by one. A batch is worked on in pieces of one size, so that no size is compiled twice.
+It is for a GPU, where images are worked on all at once; `native` is for a CPU. Nothing in its graph hangs on what was
+drawn, so one serves every batch of a size: each operation is computed for all images, and an image that it was not
+drawn for takes neutral numbers. Fused, that costs a fraction of the passes over memory that single operations make.
 
 Axes: G images, view after view, P numbers of an image, T taps of the blur, J the four jitter operations.
 """
@@ -23,7 +23,6 @@ from leoclr.augment.groups import Group
 
 Backend = str | Callable[..., Any]  # of torch.compile
 
-_PIECE = 2**19  # values of a piece on a CPU: what one operation leaves is in the core's cache when the next begins
 _STEPS = 4  # of the jitter
 
 
@@ -55,26 +54,10 @@ def color_fused(
 ) -> Tensor:
     """Return images of levels 0..255 flipped, colored and normalized: float32 [G, 3, H, W] on their device.
 
-    The first call with a recipe and a size of views compiles, in this process or from torch's cache on disk.
+    The first call with a recipe and a size of batch and views compiles, in this process or from torch's cache on disk.
     """
-    act, rows_GP = _compiled(recipe, backend), pack(drawn, flip_G, recipe).to(images_GCHW.device, non_blocking=True)
-    count, size = len(images_GCHW), max(1, _PIECE // images_GCHW[0].numel())
-    if images_GCHW.device.type != "cpu":
-        return act(images_GCHW, rows_GP)
-    if count < size:
-        repeated_G = torch.arange(size).remainder_(count)
-        return act(_planes(images_GCHW[repeated_G]), rows_GP[repeated_G])[:count]
-    colored_GCHW = torch.empty((count, 3, *images_GCHW.shape[2:]))
-    for first in range(0, count, size):
-        start = min(first, count - size)  # the last piece begins within the one before, so that all have one size
-        piece = slice(start, start + size)
-        colored_GCHW[piece] = act(_planes(images_GCHW[piece]), rows_GP[piece])
-    return colored_GCHW
-
-
-def _planes(images_GCHW: Tensor) -> Tensor:
-    """Return the images as floats, plane after plane: from bytes, pixel after pixel, loops are five times slower."""
-    return torch.empty(images_GCHW.shape).copy_(images_GCHW)
+    rows_GP = pack(drawn, flip_G, recipe).to(images_GCHW.device, non_blocking=True)
+    return _compiled(recipe, backend)(images_GCHW, rows_GP)
 
 
 @functools.cache

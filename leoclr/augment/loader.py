@@ -25,6 +25,7 @@ from leoclr.augment.groups import Indices, draw_groups
 from leoclr.augment.reading import Readers, Tensors, parts
 from leoclr.augment.rendering import Renderer
 from leoclr.augment.views import View
+from leoclr.compiling import Compile
 from leoclr.data.contract import Images, Stack
 
 
@@ -70,7 +71,7 @@ class ViewLoader:
     seed: int
     device: torch.device | str
     workers: int = 0  # processes that read and crop; a `Stack` needs none and starts none
-    compiled: bool = False  # colors by torch's compiler: the same numbers within rounding; the first batch waits for it
+    compile: Compile = "auto"  # how views are colored, see `Renderer`: the same numbers within rounding
     _stack_NHWC: Tensor | None = field(init=False, default=None, repr=False)
     _readers: Readers[tuple[int, Indices]] = field(init=False, repr=False)
     _render: Renderer = field(init=False, repr=False)
@@ -81,7 +82,7 @@ class ViewLoader:
         else:
             work = functools.partial(read_crops, self.images, tuple(self.views), self.seed)
             self._readers = Readers(work, self.workers, pin=torch.device(self.device).type == "cuda")
-        self._render = Renderer(self.mean, self.std, compiled=self.compiled)
+        self._render = Renderer(self.mean, self.std, how=self.compile)
 
     def batches(self, epoch: int, plan: Sequence[Indices]) -> Iterator[tuple[Tensor, ...]]:
         """Yield for each index array of `plan` one normalized float32 [N, 3, size, size] per view, on the device.

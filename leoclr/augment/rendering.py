@@ -1,4 +1,7 @@
-"""From crops to views: flip, color, normalize a group of views on the device, compiled or one operation at a time.
+"""From crops to views: flip, color, normalize a group of views on the device, by the fastest way that is there.
+
+On a CPU that is machine code of ours for images of three channels, on a GPU one graph of torch's compiler where it is
+asked for, and else one operation at a time: the same numbers within rounding.
 
 Axes: G images of a group, view after view; C channels, 3 or 1 for images whose three channels are equal.
 """
@@ -8,10 +11,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from leoclr.augment import native
 from leoclr.augment.color import Channels, Color, apply_color, normalize
 from leoclr.augment.fused import Recipe, color_fused
 from leoclr.augment.groups import Group
 from leoclr.augment.strong import apply_strong
+from leoclr.compiling import Compile
 
 # Values of a piece on a CPU: what one operation leaves is in the core's cache when the next begins, and there are few
 # enough pieces that to start an operation costs little.
@@ -19,11 +24,14 @@ _PIECE = 2**18
 
 
 class Renderer:
-    """Makes normalized views of crops; `compiled`: by `color_fused`, where a group has no strong operations."""
+    """Makes normalized views of crops.
 
-    def __init__(self, mean: Channels, std: Channels, *, compiled: bool = False) -> None:
-        self._mean, self._std = mean, std
-        self._compiled = compiled
+    `how`: "on" says that batches of one size come, again and again, which on a GPU pays for compiling a graph. "auto"
+    is machine code on a CPU and single operations on a GPU, "off" single operations everywhere.
+    """
+
+    def __init__(self, mean: Channels, std: Channels, *, how: Compile = "auto") -> None:
+        self._mean, self._std, self._how = mean, std, how
 
     def __call__(self, group: Group, crop_GCHW: Tensor, *, flip: bool) -> tuple[Tensor, ...]:
         """Return the crops, levels 0..255, as normalized float32 [N, 3, size, size] each, on their device.
@@ -32,23 +40,28 @@ class Renderer:
         """
         drawn = group.color()
         flip_G = group.flips() if flip else torch.zeros(len(crop_GCHW), dtype=torch.bool)
-        if any(view.strong != "none" for view in group.views):
-            colored_GCHW = _by_pieces(crop_GCHW, drawn, flip_G, radius=group.radius)
-            views = colored_GCHW.chunk(len(group.views))
-            changed = (
-                own_NCHW if strong is None else apply_strong(own_NCHW, strong)
-                for own_NCHW, strong in zip(views, group.strong(), strict=True)
-            )
-            return tuple(normalize(own_NCHW, self._mean, self._std) for own_NCHW in changed)
-        if self._compiled:
+        strong = any(view.strong != "none" for view in group.views)
+        on_cpu = crop_GCHW.device.type == "cpu"
+        if self._how == "on" and not on_cpu and not strong:
             made_G3HW = color_fused(crop_GCHW, drawn, flip_G, Recipe.of(group, self._mean, self._std))
-        else:
-            made_G3HW = _by_pieces(crop_GCHW, drawn, flip_G, radius=group.radius, scale=(self._mean, self._std))
-        return made_G3HW.chunk(len(group.views))
+            return made_G3HW.chunk(len(group.views))
+        fast = self._how != "off" and on_cpu and crop_GCHW.shape[1] == 3 and native.ready()
+        color = native.color_native if fast else _by_pieces
+        scale = None if strong else (self._mean, self._std)
+        views = color(crop_GCHW, drawn, flip_G, radius=group.radius, scale=scale).chunk(len(group.views))
+        return self._strengthen(group, views) if strong else views
+
+    def _strengthen(self, group: Group, views: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Return colored views after their strong operations, normalized."""
+        changed = (
+            own_NCHW if strong is None else apply_strong(own_NCHW, strong)
+            for own_NCHW, strong in zip(views, group.strong(), strict=True)
+        )
+        return tuple(normalize(own_NCHW, self._mean, self._std) for own_NCHW in changed)
 
 
 def _by_pieces(
-    crop_GCHW: Tensor, drawn: Color, flip_G: Tensor, *, radius: int, scale: tuple[Channels, Channels] | None = None
+    crop_GCHW: Tensor, drawn: Color, flip_G: Tensor, *, radius: int, scale: tuple[Channels, Channels] | None
 ) -> Tensor:
     """Return the crops flipped and colored in 0..1, and normalized where mean and deviation are given."""
     count, size = len(crop_GCHW), len(crop_GCHW)

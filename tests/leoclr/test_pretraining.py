@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from leoclr import backbones, methods
+from leoclr.augment import native
 from leoclr.augment.views import View
+from leoclr.compiling import Compile
 from leoclr.data.contract import UNLABELED, DataSet, Images, Split, Stack
 from leoclr.evaluate import features, knn
 from leoclr.evaluate.knn import KnnSettings
@@ -361,3 +363,14 @@ def test_every_optimizer_trains(data: DataSet, name: Any, kind: str) -> None:
 def test_synchronized_batch_norm_replaces_every_norm(data: DataSet) -> None:
     probe, _ = probe_of(data, replace(SMALL, sync_bn=True))
     assert [type(module).__name__ for module in probe.backbone] == ["Flatten", "Linear", "SynchronizedBatchNorm"]
+
+
+@pytest.mark.parametrize(("choice", "asks"), [("off", False), ("auto", True)])
+def test_machine_code_colors_views_unless_compiling_is_off(
+    data: DataSet, monkeypatch: pytest.MonkeyPatch, choice: Compile, asks: bool
+) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr(native, "ready", lambda: asked.append(True))  # there is none
+    place = Place(device=CPU, compile=choice)
+    train(Pretraining(Probe(reads_classes=False), data, SMALL, (PLAIN,), seed=4, place=place), stop=1)
+    assert bool(asked) == asks
