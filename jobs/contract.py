@@ -61,7 +61,7 @@ class Resources(BaseModel):
     cpus_per_worker: float = Field(default=1, gt=0)  # Ray's logical CPUs; also torch's threads, at least 1
     gpus_per_worker: float | None = Field(default=None, ge=0)  # None: 1 where the cluster has a GPU, else 0
     loader_workers: int = Field(default=0, ge=0)  # decoding processes a worker, for data sets that live in files
-    compile: Compile = "auto"  # a pre-training's networks by torch's compiler, auto: on CUDA; off colors views step by step too
+    compile: Compile = "auto"  # networks of a pre-training, auto: on CUDA; off: a CPU colors views step by step, too
     checkpoint_every_s: float = Field(default=30, ge=0)  # at the end of an epoch, when the last one is this old
     checkpoint_every_steps: int = Field(default=0, ge=0)  # also inside an epoch, after every so many steps; 0: never
     max_failures: int = Field(

@@ -118,6 +118,7 @@ def save_backbone(path: Path, backbone: nn.Module, *, name: str, width: int, ste
     """Write the trunk's weights as safetensors; its architecture goes into the header."""
     header = {"format": "pt", "leoclr_format": str(FORMAT), "backbone": name, "width": str(width), "stem": stem}
     save_file({key: value.contiguous() for key, value in backbone.state_dict().items()}, path, metadata=header)
+    _in_order(path)
 
 
 def load_backbone(path: Path) -> backbones.Backbone:
@@ -133,6 +134,18 @@ def load_backbone(path: Path) -> backbones.Backbone:
     except (KeyError, ValueError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"{path} is not a backbone written by leoclr-ops: {error}") from error
     return trunk
+
+
+def _in_order(path: Path) -> None:
+    """Sort what a safetensors file says of itself, written in a hash table's order: equal weights are equal files."""
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":")).encode().ljust(size)
+        if len(text) == size:
+            file.seek(8)
+            file.write(text)
 
 
 def _folders(root: Path) -> Iterator[Path]:

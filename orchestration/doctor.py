@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import psutil
 
@@ -32,6 +32,7 @@ kept = torchvision.ops.nms(boxes, torch.tensor([0.9, 0.8]), 0.5).tolist()
 gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
 print(json.dumps({"torch": torch.__version__, "torchvision": torchvision.__version__, "kept": kept, "gpus": gpus}))
 """
+CODE = "import json; from leoclr.augment import native; print(json.dumps({'ready': int(native.ready())}))"
 RAY = "import json, ray.train; print(json.dumps({'ray': ray.__version__}))"
 
 
@@ -50,6 +51,7 @@ def examine(home: Home) -> list[Finding]:
     checks: list[Callable[[], list[Finding]]] = [
         _versions,
         _torch,
+        lambda: [_machine_code()],
         _ray,
         lambda: [_store(home)],
         lambda: [_disk(home.path)],
@@ -95,6 +97,15 @@ def _gpu(names: Sequence[str], *, driver: bool) -> Finding:
     return Finding("GPU", "ok", "none: the CPU is enough for quickstart")
 
 
+def _machine_code() -> Finding:
+    """Compile what colors views on a CPU, or find it compiled."""
+    answer = _probe(CODE)
+    if isinstance(answer, str) or not answer["ready"]:
+        fact = answer if isinstance(answer, str) else "none works: views of color images take ten times as long on a CPU"
+        return Finding("C compiler", "warn", fact, "install gcc or clang, or name one in $CC")
+    return Finding("C compiler", "ok", "views of color images are made by machine code")
+
+
 def _ray() -> list[Finding]:
     answer = _probe(RAY)
     if isinstance(answer, str):
@@ -102,7 +113,7 @@ def _ray() -> list[Finding]:
     return [Finding("Ray", "ok", f"{answer['ray']}, with Ray Train")]
 
 
-def _probe(program: str) -> dict[str, list[str] | list[int] | str] | str:
+def _probe(program: str) -> dict[str, Any] | str:
     """Run `program` in a fresh interpreter; return the JSON of its last line, or why there is none."""
     command = [sys.executable, "-W", "ignore", "-c", program]
     try:
@@ -113,7 +124,7 @@ def _probe(program: str) -> dict[str, list[str] | list[int] | str] | str:
         return f"no answer in {PROBE_S} s"
     if result.returncode:
         return (result.stderr.strip().splitlines() or [f"exit code {result.returncode}"])[-1]
-    answer: dict[str, list[str] | list[int] | str] = json.loads(result.stdout.strip().splitlines()[-1])
+    answer: dict[str, Any] = json.loads(result.stdout.strip().splitlines()[-1])
     return answer
 
 
@@ -122,6 +133,7 @@ def _store(home: Home) -> Finding:
     try:
         home.path.mkdir(parents=True, exist_ok=True)
         store = Store.open(home)
+        store.ask()
     except (LeoclrOpsError, OSError) as error:
         todo = (
             getattr(error, "hint", "")

@@ -82,7 +82,7 @@ class Project:
 
     def wait_for_step(self, step: int, process: subprocess.Popen[str]) -> None:
         """Wait until the pre-training has passed `step`; a checkpoint lies behind it and an epoch is under way."""
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 240  # a busy machine takes minutes to start two workers
         while not any(line.get("s", 0) >= step for line in self.journal()):
             assert process.poll() is None, process.communicate()[0]
             assert time.monotonic() < deadline, "the pre-training did not get there"

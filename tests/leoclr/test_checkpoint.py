@@ -182,3 +182,10 @@ def test_files_that_are_no_backbone_are_refused(tmp_path: Path) -> None:
     for name in ("plain", "noise", "empty"):
         with pytest.raises(CheckpointError, match="is not a backbone"):
             checkpoint.load_backbone(tmp_path / f"{name}.safetensors")
+
+
+def test_equal_backbones_are_equal_files(tmp_path: Path) -> None:
+    trunk = backbones.build("resnet18", width=2, stem="cifar")
+    for number in range(8):
+        checkpoint.save_backbone(tmp_path / f"{number}", trunk, name="resnet18", width=2, stem="cifar")
+    assert len({(tmp_path / f"{number}").read_bytes() for number in range(8)}) == 1

@@ -37,6 +37,15 @@ def test_a_broken_pair_fails_with_its_last_words(monkeypatch: pytest.MonkeyPatch
     assert "install" in pair.todo
 
 
+def test_without_a_compiler_views_are_slow_and_doctor_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # nothing is compiled yet
+    assert doctor._machine_code().level == "ok"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
+    monkeypatch.setenv("CC", "/no/such/compiler")
+    found = doctor._machine_code()
+    assert (found.level, "$CC" in found.todo) == ("warn", True)
+
+
 def test_a_program_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "PROBE_S", 1)
     assert doctor._probe("import time; time.sleep(60)") == "no answer in 1 s"
@@ -87,4 +96,4 @@ def test_all_checks_report_in_a_fixed_order(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setattr(doctor, "RAY", 'print(\'{"ray": "2.60"}\')')
     monkeypatch.setattr(doctor, "_store", lambda home: Finding("store", "ok", ""))
     names = [finding.name for finding in doctor.examine(Home(tmp_path))]
-    assert names == ["versions", "torch pair", "GPU", "Ray", "store", "disk", "memory", "shared memory", "git"]
+    assert names == ["versions", "torch pair", "GPU", "C compiler", "Ray", "store", "disk", "memory", "shared memory", "git"]
