@@ -41,7 +41,7 @@ class Artifacts:
         Raises:
             StoreError: the run has no such file, or the file is missing or damaged.
         """
-        digests = self._manifest(raw)
+        digests = self.digests(raw)
         if file not in digests:
             hint = f"it has: {', '.join(sorted(digests))}"
             raise StoreError(f"its result has no file `{file}`", place=f"run {raw.run_id}", hint=hint)
@@ -53,9 +53,25 @@ class Artifacts:
         Raises:
             StoreError: the run has no result, or a file of it is missing or damaged.
         """
-        return {file: self._checked(raw, file, digest) for file, digest in self._manifest(raw).items()}
+        return {file: self._checked(raw, file, digest) for file, digest in self.digests(raw).items()}
 
-    def _manifest(self, raw: RawRun) -> dict[str, str]:
+    def text(self, raw: RawRun, file: str) -> str | None:
+        """Return a text that was kept with a run and is in no manifest, None where there is none.
+
+        Raises:
+            StoreError: it leads out of the store's folder, or is no text.
+        """
+        folder = self._folder(raw)
+        with tempfile.TemporaryDirectory() as draft:
+            path = inside(folder, file) if folder else self._download(raw.run_id, file, Path(draft))
+            try:
+                return path.read_text(encoding="utf-8")
+            except FileNotFoundError:
+                return None
+            except (OSError, UnicodeDecodeError) as error:
+                raise StoreError(f"`{file}` cannot be read", place=f"run {raw.run_id}") from error
+
+    def digests(self, raw: RawRun) -> dict[str, str]:
         """Return sha256 by file of a run's result. Raises: StoreError."""
         if (digest := raw.tags.get(records.MANIFEST_SHA256)) is None:
             raise StoreError("it has no result: it did not finish", place=f"run {raw.run_id}")

@@ -5,15 +5,19 @@ Data goes to stdout, everything else to stderr. Exit codes are those of `errors`
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from orchestration import cli_files, cli_runs, cli_sweep, cli_tables, errors
+from orchestration import cli_cluster, cli_files, cli_report, cli_runs, cli_sweep, cli_tables, errors
+
+if TYPE_CHECKING:
+    from orchestration.tracking import Store
 
 CLOSED_PIPE = 141  # 128 + SIGPIPE: `leoclr-ops table x | head` is no mistake
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
@@ -56,11 +60,27 @@ def main() -> None:
     """Run the command line with all telemetry off."""
     os.environ |= QUIET  # before anything imports ray or mlflow
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # a new database is no news
+    if "_LEOCLR_OPS_COMPLETE" in os.environ:
+        gc.disable()  # it ends in half a second, a tenth of which would go into looking for garbage
     app(prog_name="leoclr-ops")
 
 
 def _complete_pipeline(incomplete: str) -> list[str]:
     return cli_runs.names("pipelines", incomplete)
+
+
+def _complete_compared(incomplete: str) -> list[str]:
+    return [name for folder in ("tables", "sweeps", "pipelines") for name in cli_runs.names(folder, incomplete)]
+
+
+def _compared(store: Store, name: str, column: str | None) -> str:
+    """Return the page that compares the runs of `name`; say which they are."""
+    from orchestration import compare
+
+    found = compare.find(store, name, column)
+    others = f"; --column takes {', '.join(map(repr, found.others))}" if found.others else ""
+    typer.echo(f"comparing {found.what}{others}", err=True)
+    return compare.fragment(store.experiment, found.run_ids)
 
 
 def _version(wanted: bool) -> None:
@@ -186,13 +206,23 @@ def ui(
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="5000 by default, or one that is free.")] = None,
     host: Annotated[str, typer.Option(help="127.0.0.1 admits this machine only.")] = "127.0.0.1",
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
+    compare: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Compare the runs of a table, sweep, pipeline or submission.",
+            autocompletion=_complete_compared,
+        ),
+    ] = None,
+    column: Annotated[str | None, typer.Option(help="Of the table: its title; of a pipeline: a stage.")] = None,
 ) -> None:
     """Serve MLflow's pages on the runs, until Ctrl-C."""
     from orchestration import opening
     from orchestration import ui as pages
 
-    home, _ = opening.known()
-    with pages.address(home, host=host, port=port) as (address, ours):
+    home, store = opening.known()
+    page = _compared(store, compare, column) if compare else ""
+    with pages.address(home, host=host, port=port, page=page) as (address, ours):
         typer.echo(address)
         if not no_browser:
             pages.open_browser(address)
@@ -201,13 +231,13 @@ def ui(
 
 
 @app.command()
-def doctor() -> None:
-    """Check this machine; say what to do where it is not ready."""
+def doctor(cluster: cli_cluster.Cluster = None) -> None:
+    """Check this machine, or a cluster; say what to do where it is not ready."""
     from orchestration import doctor as checks
     from orchestration import text
     from orchestration.storage import Home
 
-    findings = checks.examine(Home.default())
+    findings = checks.examine(Home.default()) if cluster is None else cli_cluster.examine(cluster)
     typer.echo(text.of_findings(findings, color=sys.stdout.isatty()))
     if any(finding.level == "fail" for finding in findings):
         raise typer.Exit(1)
@@ -222,8 +252,11 @@ def pipelines() -> None:
         typer.echo(f"{name:20} {spec.load(name).title}")
 
 
+app.command()(cli_cluster.clusters)
 app.command()(cli_sweep.sweep)
 app.command()(cli_sweep.sweeps)
+app.command()(cli_report.report)
+app.command()(cli_report.explain)
 app.command("import")(cli_files.import_)
 app.command("export")(cli_files.export)
 app.add_typer(cli_files.data, name="data")

@@ -28,12 +28,17 @@ def names(folder: str, start: str) -> list[str]:
 
 def overrides(sets: list[str] | None, data: list[str] | None) -> list[str]:
     """Return `--set` and `--data` in one list; folders of the command line are relative to the current folder."""
-    found = list(sets or [])
+    return [*(sets or []), *(f"data.{name}={json.dumps(str(root))}" for name, root in roots(data).items())]
+
+
+def roots(data: list[str] | None) -> dict[str, Path]:
+    """Return the absolute folders of `--data`, by data set."""
+    found = {}
     for entry in data or []:
         name, equals, folder = entry.partition("=")
         if not (name and equals and folder):
             raise typer.BadParameter(f"{entry!r} is not NAME=DIR", param_hint="--data")
-        found.append(f"data.{name}={json.dumps(str(Path(folder).expanduser().absolute()))}")
+        found[name] = Path(folder).expanduser().absolute()
     return found
 
 

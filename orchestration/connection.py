@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from orchestration import naming
 from orchestration.errors import StoreError
 from orchestration.storage import Home, locked
 
@@ -27,22 +30,41 @@ DEFAULTS = {  # ours, where the user set nothing; MLflow reads them when it is i
 }
 
 
-def connect(home: Home, uri: str | None) -> tuple[MlflowClient, str, str]:
-    """Return a client for `uri`, else $MLFLOW_TRACKING_URI, else the home's own SQLite file, created when missing.
+class Connection:
+    """A tracking store: its address, our experiment there, and MLflow's client, made when it is first asked for.
 
-    With it come the id of our experiment and the place of its artifacts.
-    Raises: StoreError when nothing answers there, or it has no room for our experiment.
+    To import MLflow takes 3 s and more, and who only looks at a SQLite file does without.
     """
-    for name, value in DEFAULTS.items():
-        os.environ.setdefault(name, value)
-    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or own(home)
-    from mlflow.tracking import MlflowClient
 
-    home.artifacts.mkdir(parents=True, exist_ok=True)
-    with speaking(uri), locked(home.path / "mlflow.lock", wait_s=CREATE_WAIT_S):  # schema creation races: once
-        client = MlflowClient(tracking_uri=uri)
-        return client, *_experiment(client, home)
+    def __init__(self, home: Home, uri: str | None) -> None:
+        """Take `uri`, else $MLFLOW_TRACKING_URI, else the home's own SQLite file."""
+        for name, value in DEFAULTS.items():
+            os.environ.setdefault(name, value)
+        os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+        self.uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or own(home)
+        self._home = home
+
+    @cached_property
+    def client(self) -> MlflowClient:
+        """MLflow's client; a SQLite file that is missing is created. Raises: StoreError when nothing answers."""
+        with speaking(self.uri), self._alone():
+            from mlflow.tracking import MlflowClient
+
+            return MlflowClient(tracking_uri=self.uri)
+
+    def experiment(self) -> tuple[str, str]:
+        """Return the id of our experiment, which is created when missing, and the place of its artifacts.
+
+        Raises: StoreError when nothing answers, or there is no room for it.
+        """
+        client = self.client
+        with speaking(self.uri), self._alone():
+            return _experiment(client, self._home)
+
+    def _alone(self) -> AbstractContextManager[None]:
+        """Keep other processes from creating the same tables and the same experiment."""
+        self._home.artifacts.mkdir(parents=True, exist_ok=True)
+        return locked(self._home.path / "mlflow.lock", wait_s=CREATE_WAIT_S)
 
 
 def own(home: Home) -> str:
@@ -53,16 +75,20 @@ def own(home: Home) -> str:
 @contextmanager
 def speaking(uri: str) -> Iterator[None]:
     """Turn what MLflow raises into a StoreError that names the store and tells no password."""
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-
     try:
         yield
-    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
+    except _failures() as error:
         user = urlsplit(uri).netloc.rpartition("@")[0]
         fact = str(error).strip().partition("\n")[0] or type(error).__name__
         hint = "is the store up, and MLFLOW_TRACKING_URI right? `leoclr-ops doctor` tries it"
         raise StoreError(fact.replace(user, "***") if user else fact, place=without_secrets(uri), hint=hint) from error
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    """Return what a store raises: what was never imported was not raised either."""
+    theirs = (("mlflow.exceptions", "MlflowException"), ("sqlalchemy.exc", "SQLAlchemyError"))
+    known = [getattr(sys.modules[module], name) for module, name in theirs if module in sys.modules]
+    return (sqlite3.Error, OSError, *known)
 
 
 def without_secrets(uri: str) -> str:
@@ -87,4 +113,7 @@ def _experiment(client: MlflowClient, home: Home) -> tuple[str, str]:
     if found.lifecycle_stage != "active":
         hint = f"mlflow experiments restore --experiment-id {found.experiment_id}"
         raise StoreError(f"the experiment `{EXPERIMENT}` was deleted", hint=hint)
+    for key, value in naming.EXPERIMENT_TAGS.items():
+        if found.tags.get(key) != value:
+            client.set_experiment_tag(found.experiment_id, key, value)
     return str(found.experiment_id), str(found.artifact_location)

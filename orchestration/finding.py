@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from orchestration import connection, query, records, rows
 from orchestration.artifacts import Artifacts
-from orchestration.errors import NotFound
+from orchestration.connection import Connection
+from orchestration.errors import NotFound, StoreError
 from orchestration.plan import PastRun
 from orchestration.query import Query
 from orchestration.records import RawRun, StageRun, Submission
@@ -29,15 +30,28 @@ STAGE = {records.ROLE: "stage"}
 class Finder:
     """The reading half of a store; all methods raise StoreError where it does not answer."""
 
-    def __init__(self, home: Home, client: MlflowClient, *, experiment_id: str, artifact_root: str) -> None:
-        self._client, self._experiment = client, experiment_id
-        self._file = rows.file_of(client.tracking_uri)
+    def __init__(self, home: Home, link: Connection, *, experiment_id: str, artifact_root: str) -> None:
+        self._link, self._experiment = link, experiment_id
+        self._file = rows.file_of(link.uri)
         self._artifacts = Artifacts(home, root=artifact_root, download=self._download)
+
+    @property
+    def _client(self) -> MlflowClient:
+        return self._link.client
 
     @property
     def uri(self) -> str:
         """Where the runs are, without user name and password."""
-        return connection.without_secrets(self._client.tracking_uri)
+        return connection.without_secrets(self._link.uri)
+
+    @property
+    def experiment(self) -> str:
+        """The id of our experiment in the store."""
+        return self._experiment
+
+    def ask(self) -> None:
+        """Reach the store through MLflow, as all writing does. Raises: StoreError."""
+        self._link.experiment()
 
     def past_runs(self, fingerprint: str | None = None) -> list[PastRun]:
         """Return every stage run, or those of one fingerprint, newest first; artifacts of finished ones are checked.
@@ -88,6 +102,11 @@ class Finder:
         """Return all sweeps, each as the submission without arms that its run is, the last continued first."""
         return [records.submission(raw) for raw in self._find(Query(tags={records.ROLE: "sweep"}, by_attempt=True))]
 
+    def trials(self, sweep: str) -> list[Submission]:
+        """Return the submissions that are trials of the sweep with this run, the last continued first."""
+        tags = {records.ROLE: "submission", records.PARENT: sweep}
+        return [records.submission(raw) for raw in self._find(Query(tags=tags, by_attempt=True))]
+
     def stage_runs(self, run_ids: Iterable[str]) -> dict[str, StageRun]:
         """Return stage runs by id; ids that are not of a stage are left out."""
         found = self._find(Query(tags=STAGE, run_ids=tuple(dict.fromkeys(run_ids)), metrics=True))
@@ -126,9 +145,7 @@ class Finder:
         Raises:
             StoreError: the run has no such file, or the file is damaged.
         """
-        with self._speaking():
-            raw = query.raw(self._client.get_run(run_id))
-        return self._artifacts.fetch(raw, file)
+        return self._artifacts.fetch(self._get(run_id), file)
 
     def check(self, run_id: str) -> dict[str, Path]:
         """Return every file of a finished stage, each hashed now and found to be what its manifest says.
@@ -136,9 +153,43 @@ class Finder:
         Raises:
             StoreError: the run has no result, or a file of it is missing or damaged.
         """
+        return self._artifacts.check(self._get(run_id))
+
+    def digests(self, run_id: str) -> dict[str, str]:
+        """Return the sha256 of each file of a finished stage, as its manifest has it. Raises: StoreError."""
+        return self._artifacts.digests(self._get(run_id))
+
+    def text(self, run_id: str, file: str) -> str | None:
+        """Return a text that was kept with a run, such as where a submission comes from; None where there is none."""
+        return self._artifacts.text(self._get(run_id), file)
+
+    def history(self, run_ids: Iterable[str], key: str) -> dict[str, list[tuple[int, float]]]:
+        """Return the curve of a metric as (step, value), in the order of the steps, by run; runs without it are out.
+
+        Infinity is `records.MAX_VALUE`, as MLflow keeps it.
+        """
+        wanted = tuple(dict.fromkeys(run_ids))
+        if self._file is None:
+            return {run_id: curve for run_id in wanted if (curve := self._curve(run_id, key))}
         with self._speaking():
-            raw = query.raw(self._client.get_run(run_id))
-        return self._artifacts.check(raw)
+            return rows.history(self._file, wanted, key)
+
+    def page(self, run_id: str) -> str:
+        """Return the address of a run's page where a server shows it; "" for a store that is a file."""
+        server = self.uri.rstrip("/")
+        is_served = server.startswith(("http://", "https://"))
+        return f"{server}/#/experiments/{self._experiment}/runs/{run_id}" if is_served else ""
+
+    def _curve(self, run_id: str, key: str) -> list[tuple[int, float]]:
+        with self._speaking():
+            found = self._client.get_metric_history(run_id, key)
+        return sorted((int(each.step), each.value) for each in found)
+
+    def _get(self, run_id: str) -> RawRun:
+        found = self._find(Query(run_ids=(run_id,)))
+        if not found:
+            raise StoreError(f"run {run_id} is not there, or was deleted", place=self.uri)
+        return found[0]
 
     def _find(self, asked: Query) -> list[RawRun]:
         """Return the runs that a query asks for: from the SQLite file where that can be read, else from MLflow."""
@@ -148,7 +199,7 @@ class Finder:
             return rows.search(self._file, self._experiment, asked)
 
     def _speaking(self) -> AbstractContextManager[None]:
-        return connection.speaking(self._client.tracking_uri)
+        return connection.speaking(self._link.uri)
 
     def _download(self, run_id: str, file: str, folder: Path) -> Path:
         with self._speaking():

@@ -19,6 +19,7 @@ Status = Literal["FINISHED", "RUNNING", "FAILED", "KILLED"]
 
 ROLE = "leoclr.role"  # "sweep" (parent of its trials), "submission" (one of those, or its own) or "stage" (its child)
 SWEEP = "leoclr.sweep"  # of a submission that is a trial: the sweep's name
+AXIS = "leoclr.axis."  # + axis: its value in a trial
 PIPELINE = "leoclr.pipeline"
 FINGERPRINT = "leoclr.fingerprint"  # of the stage, or of the whole plan
 STAGE, KIND, ARM = "leoclr.stage", "leoclr.kind", "leoclr.arm"
@@ -41,9 +42,11 @@ VERSION = "leoclr.version."  # + package
 ARM_ENTRY = "leoclr.arm_entry."  # + hash of the arm's name: JSON [arm, labels], on the submission
 RUN_ENTRY = "leoclr.run_entry."  # + hash of arm and stage: JSON [arm, stage, run id], on the submission
 PARENT, RUN_NAME = "mlflow.parentRunId", "mlflow.runName"
+CHECKPOINT, SHA256 = "leoclr.checkpoint", "leoclr.sha256"  # of a model: where its weights are, and what they hash to
 
 FINAL = "final/"  # + metric: what a stage ended with, beside its curve of the same name
-MAX_PARAM, MAX_TAG = (6000, 8000)  # characters; MLflow cuts longer values silently: mlflow/utils/validation.py
+# KIND + "/" + metric is the same once more, under a name that no other kind has: of the run, and of its checkpoint
+MAX_TAG, MAX_NAME = 8000, 250  # characters; MLflow cuts longer values silently: mlflow/utils/validation.py
 MAX_VALUE = 1.7976931348623157e308  # how MLflow's SQL store writes infinity
 
 
@@ -110,24 +113,6 @@ class Submission:
     def owner(self) -> Owner:
         """The process that runs it, or ran it last."""
         return Owner(self.host, self.pid, self.pid_created)
-
-
-def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Return params as MLflow stores them: text by dotted name; lists as JSON.
-
-    >>> flatten({"epochs": 8, "settings": {"temperature": 0.1}})
-    {'epochs': '8', 'settings.temperature': '0.1'}
-
-    Raises:
-        StoreError: a value is longer than MLflow keeps.
-    """
-    flat: dict[str, str] = {}
-    for key, value in params.items():
-        if isinstance(value, Mapping) and value:
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value if isinstance(value, str) else json.dumps(value)
-    return {key: _fits(value, MAX_PARAM, f"params.{key}") for key, value in flat.items()}
 
 
 def stage_tags(planned: PlannedStage, *, parent: str, pipeline: str, arm_labels: Mapping[str, str]) -> dict[str, str]:
@@ -210,7 +195,8 @@ def past_run(raw: RawRun, problem: str) -> PastRun:
 
 def stage_run(raw: RawRun) -> StageRun:
     """Return a stage's run."""
-    curves = {key: _value(value) for key, value in raw.metrics.items() if not key.startswith(FINAL)}
+    again = (FINAL, f"{_tag(raw, KIND)}/")
+    curves = {key: _value(value) for key, value in raw.metrics.items() if not key.startswith(again)}
     final = {key.removeprefix(FINAL): _value(value) for key, value in raw.metrics.items() if key.startswith(FINAL)}
     return StageRun(
         run_id=raw.run_id,

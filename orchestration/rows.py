@@ -30,8 +30,13 @@ _RUNS = (
     "SELECT run_uuid, status, start_time, end_time, artifact_uri FROM runs"
     " WHERE experiment_id = ? AND lifecycle_stage = 'active'"
 )
+_EXPERIMENT = "SELECT experiment_id, artifact_location FROM experiments WHERE name = ? AND lifecycle_stage = 'active'"
 _TAGS = "SELECT run_uuid, key, value FROM tags WHERE run_uuid IN (SELECT value FROM json_each(?))"
 _METRICS = "SELECT run_uuid, key, value, is_nan FROM latest_metrics WHERE run_uuid IN (SELECT value FROM json_each(?))"
+_CURVES = (
+    "SELECT run_uuid, step, value, is_nan FROM metrics"
+    " WHERE key = ? AND run_uuid IN (SELECT value FROM json_each(?)) ORDER BY run_uuid, step, timestamp"
+)
 
 # Conditions on a run, each with its values.
 _HAS_TAG = "(SELECT value FROM tags WHERE tags.run_uuid = runs.run_uuid AND key = ?) = ?"
@@ -55,11 +60,18 @@ def file_of(uri: str) -> Path | None:
     path = Path(name)
     try:
         with _reading(path) as connection:
-            for statement in (_RUNS, _TAGS, _METRICS):
+            for statement in (_EXPERIMENT, _RUNS, _TAGS, _METRICS):
                 connection.execute(f"{statement} LIMIT 0", ["[]"])
     except sqlite3.Error:
         return None
     return path
+
+
+def experiment(path: Path, name: str) -> tuple[str, str] | None:
+    """Return the id of an experiment and the place of its artifacts; None where it is not there, or deleted."""
+    with _reading(path) as connection:
+        found = connection.execute(_EXPERIMENT, [name]).fetchone()
+    return (str(found[0]), str(found[1])) if found else None
 
 
 def search(path: Path, experiment: str, query: Query) -> list[RawRun]:
@@ -79,6 +91,15 @@ def search(path: Path, experiment: str, query: Query) -> list[RawRun]:
         RawRun(run_id, status, started_ms, ended_ms, place, metrics.get(run_id, {}), tags.get(run_id, {}))
         for run_id, status, started_ms, ended_ms, place in rows
     ]
+
+
+def history(path: Path, run_ids: Sequence[str], key: str) -> dict[str, list[tuple[int, float]]]:
+    """Return the curve of a metric as (step, value) by run, in the order of the steps. Raises: sqlite3.Error."""
+    found: dict[str, list[tuple[int, float]]] = {}
+    with _reading(path) as connection:
+        for run_id, step, value, is_nan in connection.execute(_CURVES, [key, json.dumps(run_ids)]):
+            found.setdefault(run_id, []).append((step, math.nan if is_nan else value))
+    return found
 
 
 def keep_statistics(path: Path) -> None:

@@ -11,19 +11,26 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from leoclr import RESULTS_VERSION
-from orchestration import connection, provenance, records, rows
+from orchestration import connection, linking, naming, provenance, records, rows
+from orchestration.connection import EXPERIMENT, Connection
 from orchestration.errors import StoreError
 from orchestration.finding import Finder
+from orchestration.naming import Context
 from orchestration.plan import Plan, PlannedStage
 from orchestration.query import Query
 from orchestration.records import Point
 from orchestration.storage import MANIFEST, Home, inside, problem_of, read_manifest, sha256
 
+BATCH = 100  # params and tags in one request: MLflow's limit
 PROVENANCE = "provenance"  # folder of the artifacts that tell where a submission comes from
 
 
 class Store(Finder):
     """The tracking store. Every method is one step to disk or network, and all raise StoreError where it fails."""
+
+    def __init__(self, home: Home, link: Connection, *, experiment_id: str, artifact_root: str) -> None:
+        Finder.__init__(self, home, link, experiment_id=experiment_id, artifact_root=artifact_root)
+        self._models: dict[str, str | None] = {}  # that pre-trainings left, by run; a run's never changes
 
     @classmethod
     def open(cls, home: Home, uri: str | None = None) -> Store:
@@ -32,10 +39,12 @@ class Store(Finder):
         Raises:
             StoreError: nothing answers there, or it has no room for our experiment.
         """
-        client, experiment_id, root = connection.connect(home, uri)
-        if client.tracking_uri == connection.own(home):  # what somebody else's database looks like is not our business
+        link = Connection(home, uri)
+        file = rows.file_of(link.uri)
+        experiment_id, root = (rows.experiment(file, EXPERIMENT) if file else None) or link.experiment()
+        if link.uri == connection.own(home):  # what somebody else's database looks like is not our business
             rows.keep_statistics(home.database)
-        return cls(home, client, experiment_id=experiment_id, artifact_root=root)
+        return cls(home, link, experiment_id=experiment_id, artifact_root=root)
 
     def begin_submission(
         self,
@@ -49,13 +58,16 @@ class Store(Finder):
     ) -> str:
         """Open the parent run of a submission and return its id; `extra` are more tags, such as those of a trial.
 
-        `resume` names one to continue, unless it finished or was deleted since: then a new one begins.
-        This process becomes its owner. `arm_labels`: label by axis, by arm name.
+        Its params are what all arms agree in, and the axes of a trial. `resume` names one to continue, unless it
+        finished or was deleted since: then a new one begins. This process becomes its owner. `arm_labels`: label by
+        axis, by arm name.
         """
         owner = provenance.Owner.current()
         tags = records.submission_tags(plan, title=title, arm_labels=arm_labels, owner=owner, now_ms=_now_ms())
         tags |= extra or {}
-        return self.begin(tags, {"pipeline.yaml": spec_yaml}, resume=resume)
+        run_id = self.begin(tags, {"pipeline.yaml": spec_yaml}, resume=resume)
+        self.log_params(run_id, naming.shared_params(plan, naming.axes_of(tags, records.AXIS)))
+        return run_id
 
     def begin(self, tags: Mapping[str, str], texts: Mapping[str, str], *, resume: str | None) -> str:
         """Open a run above others, with `texts` by file name in its provenance; `resume` as in `begin_submission`."""
@@ -72,22 +84,34 @@ class Store(Finder):
                 self._client.log_artifact(run_id, str(file))
 
     def begin_stage(
-        self, planned: PlannedStage, *, parent: str, pipeline: str, arm_labels: Mapping[str, str], resume: str | None
+        self,
+        planned: PlannedStage,
+        *,
+        parent: str,
+        pipeline: str,
+        arm_labels: Mapping[str, str],
+        resume: str | None,
+        context: Context | None = None,
     ) -> str:
-        """Open the run of a stage under its submission and return its id.
+        """Open the run of a stage under its submission and return its id; link it with its data and its checkpoint.
 
         `resume` names one to continue, unless it finished or was deleted since: then a new one begins.
 
         Raises:
             StoreError: a param or tag is longer than MLflow keeps, or `resume` has other params.
         """
+        shown = context or Context()
+        params = naming.stage_params(planned, shown.origin)
         tags = records.stage_tags(planned, parent=parent, pipeline=pipeline, arm_labels=arm_labels)
-        params = records.flatten(planned.spec.params_json)
-        from mlflow.entities import Param
-
+        tags[records.RUN_NAME] = naming.run_name(planned, shown.axes)
         run_id = self._begin(tags, now_ms=_now_ms(), resume=resume)
-        with self._speaking():  # params cannot be changed: a resumed run proves here that it has the same ones
-            self._client.log_batch(run_id, params=[Param(key, value) for key, value in params.items()])
+        note = {naming.NOTE: naming.stage_note(planned, run_id, shown)}
+        # Params cannot be changed: a resumed run proves here that it has the same. What a user wrote into it stays.
+        self.log_params(run_id, params, {} if run_id == resume else note)
+        origin = self._model(shown.origin_run) if shown.origin_run else None
+        data = str(planned.spec.params_json.get("dataset", ""))
+        with self._speaking():
+            linking.stand_on(self._client, run_id, dataset=data, digest=planned.digest, model_id=origin)
         return run_id
 
     def record_arm(self, parent: str, arm: str, stage: str, run_id: str) -> None:
@@ -100,6 +124,19 @@ class Store(Finder):
 
         with self._speaking():
             self._client.log_batch(run_id, metrics=[Metric(p.key, p.value, p.timestamp_ms, p.step) for p in points])
+
+    def log_params(self, run_id: str, params: Mapping[str, str], tags: Mapping[str, str] | None = None) -> None:
+        """Record params, and tags with the first of them; params that are recorded already must be the same."""
+        from mlflow.entities import Param, RunTag
+
+        kept, noted = [Param(*item) for item in params.items()], [RunTag(*item) for item in (tags or {}).items()]
+        for start in range(0, max(1, len(kept)), BATCH):
+            with self._speaking():
+                self._client.log_batch(run_id, params=kept[start : start + BATCH], tags=noted if not start else [])
+
+    def describe(self, run_id: str, markdown: str, *, more: str) -> None:
+        """Set a run's description; of one that is too long the beginning, and `more`, which says where the rest is."""
+        self.set_tags(run_id, {naming.NOTE: naming.fitting(markdown, more)})
 
     def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Set tags, all in one request up to 100."""
@@ -131,8 +168,14 @@ class Store(Finder):
             for file in (*digests, MANIFEST):
                 folder = str(PurePosixPath(file).parent)
                 self._client.log_artifact(run_id, str(inside(result, file)), None if folder == "." else folder)
-        self.log_points(run_id, [Point(records.FINAL + key, value, 0, ended_ms) for key, value in metrics.items()])
-        self._end(run_id, "FINISHED", ended_ms, {records.MANIFEST_SHA256: sha256(result / MANIFEST)})
+        with self._speaking():
+            run = self._client.get_run(run_id)
+            model = linking.stands_on(run)
+            if run.data.tags[records.KIND] == naming.PRETRAIN:
+                model = self._models[run_id] = linking.checkpoint(self._client, run, digests)
+            self._client.log_batch(run_id, metrics=linking.finals(run, metrics, model, ended_ms))
+        tags = {records.MANIFEST_SHA256: sha256(result / MANIFEST)}
+        self._close(run_id, "FINISHED", ended_ms, tags | records.seconds_tag(run.data.tags, ended_ms))
 
     def end(
         self,
@@ -148,6 +191,14 @@ class Store(Finder):
         With `attempt_ms`, only if the attempt that began then is still the last one: it may have been continued since.
         """
         self._end(run_id, status, ended_ms or _now_ms(), {records.REASON: reason[: records.MAX_TAG]}, attempt_ms)
+
+    def _model(self, run_id: str) -> str | None:
+        """Return the model that a pre-training's run left: older runs have none until somebody stands on them."""
+        if run_id not in self._models:
+            with self._speaking():
+                run = self._client.get_run(run_id)
+                self._models[run_id] = linking.checkpoint(self._client, run, self.digests(run_id))
+        return self._models[run_id]
 
     def _begin(self, tags: dict[str, str], *, now_ms: int, resume: str | None) -> str:
         """Create a run with all its tags in one transaction, or reopen one."""
@@ -178,7 +229,10 @@ class Store(Finder):
             earlier = self._client.get_run(run_id).data.tags
         if attempt_ms is not None and earlier.get(records.ATTEMPT_MS) != str(attempt_ms):
             return
-        self.set_tags(run_id, {**tags, **records.seconds_tag(earlier, ended_ms)})
+        self._close(run_id, status, ended_ms, {**tags, **records.seconds_tag(earlier, ended_ms)})
+
+    def _close(self, run_id: str, status: str, ended_ms: int, tags: Mapping[str, str]) -> None:
+        self.set_tags(run_id, tags)
         with self._speaking():
             self._client.set_terminated(run_id, status=status, end_time=ended_ms)
 

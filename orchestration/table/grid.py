@@ -6,7 +6,7 @@ bold number, a mark.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from string import ascii_lowercase
 
@@ -27,6 +27,7 @@ class Entry:
     text: str
     best: bool = False
     marks: tuple[str, ...] = ()  # of notes
+    href: str = ""  # where a page tells of it; the other forms leave it out
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +82,18 @@ class _Notes:
         return (*flags, *((str(i), words) for i, words in enumerate(self.numbers, 1)))
 
 
-def lay_out(table: Table) -> Grid:
-    """Return the grid of a table."""
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """What all lines of a grid have in common."""
+
+    facts: Sequence[str]
+    shown: Sequence[bool]  # by column: whether something of it is published
+    mixed: bool  # cells differ in how many runs they have
+    links: Mapping[tuple[int, int], str]
+
+
+def lay_out(table: Table, links: Mapping[tuple[int, int], str] | None = None) -> Grid:
+    """Return the grid of a table; `links`: where a page tells of a cell, by its row and column."""
     notes = _Notes()
     shown = [any(row[j].published for row in table.cells) for j in range(len(table.columns))]
     facts = list(dict.fromkeys(name for i in range(len(table.rows)) for name in table.row(i).facts))
@@ -90,7 +101,8 @@ def lay_out(table: Table) -> Grid:
     for column, two in zip(table.columns, shown, strict=True):
         heads += [f"{column.title} published", f"{column.title} ours"] if two else [column.title]
     count = _counts(table)
-    lines = [_line(table, i, facts, shown, notes, mixed=len(count) > 1) for i in range(len(table.rows))]
+    form = _Form(facts, shown, mixed=len(count) > 1, links=links or {})
+    lines = [_line(table, i, form, notes) for i in range(len(table.rows))]
     lines += _differences(table, len(facts), shown, notes)
     best = any(cell.best for row in table.cells for cell in row)
     return Grid(
@@ -109,14 +121,15 @@ def number(value: float, decimals: int) -> str:
     return f"{value:.{decimals}f}" if abs(value) < 1e9 else f"{value:.{decimals}e}"
 
 
-def _line(table: Table, i: int, facts: Sequence[str], shown: Sequence[bool], notes: _Notes, *, mixed: bool) -> Line:
+def _line(table: Table, i: int, form: _Form, notes: _Notes) -> Line:
     row = table.row(i)
-    entries = [Entry(str(row.facts.get(name, ""))) for name in facts]
+    entries = [Entry(str(row.facts.get(name, ""))) for name in form.facts]
     title = Entry(table.rows[i], marks=tuple(notes.flag(_footnote(table, name)) for name in row.flags))
-    for cell, column, two in zip(table.cells[i], table.columns, shown, strict=True):
+    for j, (cell, column, two) in enumerate(zip(table.cells[i], table.columns, form.shown, strict=True)):
         if two:
             entries.append(_claim(table, cell.published, column, notes))
-        entries.append(Entry(_ours(cell, column, mixed=mixed), cell.best, notes.reason(cell.missing)))
+        marks, href = notes.reason(cell.missing), form.links.get((i, j), "")
+        entries.append(Entry(said(cell, column, mixed=form.mixed), cell.best, marks, href))
     return Line(title, tuple(entries))
 
 
@@ -134,7 +147,7 @@ def _footnote(table: Table, name: str) -> str:
     return table.spec.flags[name] if table.spec else name
 
 
-def _ours(cell: Cell, column: Column, *, mixed: bool) -> str:
+def said(cell: Cell, column: Column, *, mixed: bool = False) -> str:
     """Return mean, spread if there are two runs, and how many where that differs from cell to cell."""
     if cell.mean is None:
         return DASH

@@ -43,7 +43,7 @@ def render(grid: Grid) -> str:
 def fragment(grid: Grid) -> str:
     """Return the table with its notes and runs, to stand in a page that has its own style."""
     bodies = [[line for line in grid.lines if line.is_difference == which] for which in (False, True)]
-    lines = ['<div class="table" role="region" tabindex="0" aria-label="table">', "<table>"]
+    lines = [f'<div class="table" role="region" tabindex="0" aria-label="{escape(grid.title)}">', "<table>"]
     lines += [f"<caption>{escape(grid.title)}</caption>", "<thead>", "<tr>"]
     lines += [f'<th scope="col">{escape(head)}</th>' if head else "<td></td>" for head in grid.heads]
     lines += ["</tr>", "</thead>"]
@@ -64,7 +64,11 @@ def fragment(grid: Grid) -> str:
 
 
 def _entry(entry: Entry) -> str:
-    text = f"<strong>{_html(entry.text)}</strong>" if entry.best else _html(entry.text)
+    text = _html(entry.text)
+    if entry.href:
+        text = f'<a href="{escape(entry.href)}">{text}</a>'
+    if entry.best:
+        text = f"<strong>{text}</strong>"
     return text + (f"<sup>{' '.join(entry.marks)}</sup>" if entry.marks else "")
 
 

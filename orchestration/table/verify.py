@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
-import jobs
 from jobs.contract import NO_DATA
 from leoclr import RESULTS_VERSION
 from orchestration import records
@@ -14,6 +13,7 @@ from orchestration.errors import StoreError
 from orchestration.fingerprint import fingerprint
 from orchestration.records import StageRun
 from orchestration.table.cell import SHORT
+from orchestration.table.chain import Chain, inputs
 from orchestration.table.collect import Table
 from orchestration.tracking import Store
 
@@ -31,43 +31,30 @@ def defects(table: Table, store: Store) -> Iterator[str]:
         for cell, column in zip(cells, table.columns, strict=True):
             if cell.missing and not table.row(i).why:
                 yield f"{table.rows[i]}, {column.title}: {cell.missing}"
-    runs = {run.run_id: run for kind in jobs.STAGES for run in store.stages(kind)}
-    order = sorted(runs.values(), key=lambda run: (run.status == "FINISHED", run.started_ms))
-    origins = {run.tags.get(records.FINGERPRINT, ""): run for run in order}
-    waiting = list(dict.fromkeys(run_id for row in table.cells for cell in row for run_id in cell.run_ids))
-    seen: set[str] = set()
-    while waiting:
-        run_id = waiting.pop(0)
-        if run_id not in seen:
-            seen.add(run_id)
-            run = runs[run_id]
-            yield from (
-                f"run {run_id[:SHORT]} ({f'{run.stage} {run.arm}'.strip()}): {fact}"
-                for fact in _facts(run, origins, store)
-            )
-            waiting += [origins[own].run_id for own in _inputs(run).values() if own in origins]
+    chain = Chain.of(store)
+    for run in chain.walk(run_id for row in table.cells for cell in row for run_id in cell.run_ids):
+        yield from (
+            f"run {run.run_id[:SHORT]} ({f'{run.stage} {run.arm}'.strip()}): {fact}"
+            for fact in facts(run, chain, store)
+        )
 
 
-def _inputs(run: StageRun) -> dict[str, str]:
-    return dict(json.loads(run.tags[records.INPUTS]))
-
-
-def _facts(run: StageRun, origins: Mapping[str, StageRun], store: Store) -> Iterator[str]:
-    """Yield what is wrong with one run."""
+def facts(run: StageRun, chain: Chain, store: Store) -> Iterator[str]:
+    """Yield what is wrong with one run; every file of its result is hashed."""
     if run.status != "FINISHED":
         yield f"it is not finished ({run.status.lower()})"
     version = run.tags[records.RESULTS_VERSION]
     if version != str(RESULTS_VERSION):
         yield f"results version {version}, now {RESULTS_VERSION}"
-    inputs, digest = _inputs(run), run.tags[records.DIGEST]
+    needed, digest = inputs(run), run.tags[records.DIGEST]
     if not digest and run.params.get("dataset", NO_DATA) != NO_DATA:
         yield "no digest of its data"
-    own = fingerprint(run.kind, run.params, results_version=int(version), digest=digest, inputs=inputs.values())
+    own = fingerprint(run.kind, run.params, results_version=int(version), digest=digest, inputs=needed.values())
     if own != run.tags[records.FINGERPRINT]:
         yield f"its fingerprint {run.tags[records.FINGERPRINT]} is not that of what it records, {own}"
-    for name, needed in inputs.items():
-        if needed not in origins:
-            yield f"what it needs is not there: {name} {needed}"
+    for name, fingerprint_of in needed.items():
+        if fingerprint_of not in chain.origins:
+            yield f"what it needs is not there: {name} {fingerprint_of}"
     yield from _files(run, store)
 
 

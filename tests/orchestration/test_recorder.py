@@ -14,6 +14,7 @@ import pytest
 
 from jobs.journal import Journal
 from orchestration import recorder
+from orchestration.connection import Connection
 from orchestration.errors import StoreError
 from orchestration.plan import Plan
 from orchestration.recorder import Progress, Recorder
@@ -250,13 +251,11 @@ def test_a_server_that_never_answers_holds_up_no_step(
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "3")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    from mlflow.tracking import MlflowClient
-
     with socket.socket() as deaf:  # its backlog accepts every connection, and nothing ever reads from one
         deaf.bind(("127.0.0.1", 0))
         deaf.listen(16)
-        client = MlflowClient(f"http://127.0.0.1:{deaf.getsockname()[1]}")
-        ours = Recorder(Store(home, client, experiment_id="1", artifact_root="mlflow-artifacts:/"), "parent")
+        link = Connection(home, f"http://127.0.0.1:{deaf.getsockname()[1]}")
+        ours = Recorder(Store(home, link, experiment_id="1", artifact_root="mlflow-artifacts:/"), "parent")
         ours.follow(RUN, tmp_path)
         book, longest = Journal(tmp_path / "journal.jsonl", steps=60), 0.0
         for step in range(1, 61):

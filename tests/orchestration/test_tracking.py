@@ -389,3 +389,16 @@ def test_a_database_that_cannot_be_read_directly_is_asked_through_mlflow(store: 
         store.running(),
         store.find(run_id),
     )
+
+
+def test_who_only_looks_at_a_file_does_not_import_mlflow(home: Home) -> None:
+    """To import it takes longer than all that `status` and `table` do."""
+    plan = Plan(pipeline="p", stages=(), arms={}, fingerprint="c" * 16, total_estimate_s=None)
+    Store.open(home).begin_submission(plan, title="", spec_yaml="", arm_labels={}, resume=None)
+    look = (
+        "import sys; from pathlib import Path; from orchestration.storage import Home; "
+        "from orchestration.tracking import Store; store = Store.open(Home(Path(sys.argv[1]))); "
+        "print(len(store.submissions()), 'mlflow' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", look, str(home.path)], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1", "False"], done.stderr
