@@ -5,8 +5,9 @@
 A trial of ours is a whole pipeline: planned, recorded in MLflow with params, numbers and files, resumable. Its one
 stage builds random weights of a tiny network and asks kNN of them. Ray's are a function that reports one number, and
 that function around a `TorchTrainer`, as Ray's guide "Hyperparameter Tuning with Ray Tune" nests it (docs.ray.io,
-train/user-guides/hyperparameter-optimization). A cost is the slope between few trials and many, each a
-process of its own, so that the start of Ray counts for nobody.
+train/user-guides/hyperparameter-optimization). Two trials run at once. A cost is the time between the end of the first
+two and that of the last, by trial, so that the start of Ray counts for nobody. The first row is seconds, the others say
+how many times cheaper ours is.
 """
 
 from __future__ import annotations
@@ -15,21 +16,22 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 
 from benchmarks import pairs
 from benchmarks.pairs import Figure
 
 GOAL_S = 0.6  # a trial
-FEW, MANY = 2, 18
-FEW_NESTED, MANY_NESTED = 1, 3  # a nested trial takes ten seconds and more
+AT_ONCE = 2
+MANY = 18  # trials
+FEW = 4  # of those that take ten seconds and more
 BASE = """
 stages:
   pretrain:
     params: {dataset: digits, method: random, backbone: resnet18, width: 2, stem: stride2, image_size: 16}
-    resources: {workers: WORKERS, cpus_per_worker: 0.5}
+    resources: {workers: WORKERS, cpus_per_worker: 0.4}
 """
 SWEEP = """
 base: base.yaml
@@ -38,28 +40,33 @@ seeds: SEEDS
 objectives: {kNN top-1: {stage: pretrain, metric: knn_top1}}
 concurrency: 2
 """
-PLAIN = """
+ENDS = """
+import time
 from ray import tune
+class Ends(tune.Callback):
+    def on_trial_complete(self, **info):
+        print("ended at", time.monotonic(), flush=True)
+"""
+PLAIN = """
 def trial(config):
     tune.report({"score": 1.0})
 tune.Tuner(tune.with_resources(trial, {"CPU": 1}), param_space={"seed": tune.grid_search(list(range(TRIALS)))},
-           run_config=tune.RunConfig(storage_path=FOLDER, verbose=0)).fit()
+           run_config=tune.RunConfig(storage_path=FOLDER, verbose=0, callbacks=[Ends()])).fit()
 """
 NESTED = """
 import ray.train
-from ray import tune
 from ray.train.torch import TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 def loop(config):
     with __import__("tempfile").TemporaryDirectory() as folder:
         ray.train.report({"score": 1.0}, checkpoint=ray.train.Checkpoint.from_directory(folder))
 def trial(config):
-    TorchTrainer(loop, scaling_config=ray.train.ScalingConfig(num_workers=WORKERS, resources_per_worker={"CPU": 0.5}),
+    TorchTrainer(loop, scaling_config=ray.train.ScalingConfig(num_workers=WORKERS, resources_per_worker={"CPU": 0.4}),
                  run_config=ray.train.RunConfig(name=f"trial-{config['seed']}", storage_path=FOLDER,
                                                 callbacks=[TuneReportCallback()])).fit()
 tune.Tuner(tune.with_resources(trial, {"CPU": 0.01}), param_space={"seed": tune.grid_search(list(range(TRIALS)))},
-           tune_config=tune.TuneConfig(max_concurrent_trials=AT_ONCE),
-           run_config=tune.RunConfig(storage_path=FOLDER, verbose=0)).fit()
+           tune_config=tune.TuneConfig(max_concurrent_trials=2),
+           run_config=tune.RunConfig(storage_path=FOLDER, verbose=0, callbacks=[Ends()])).fit()
 """
 
 
@@ -67,63 +74,81 @@ def figures(rounds: int) -> Iterator[Figure]:
     """Yield seconds a trial, and how many times cheaper than Ray's ways that is."""
     ours, plain = list[float](), list[float]()
     for _ in range(rounds):
-        ours.append(_slope(_ours, (FEW, MANY)))
-        plain.append(_slope(_plain, (FEW, MANY)))
-    ratios = [theirs / own for own, theirs in zip(ours, plain, strict=True)]
-    name = "a no-op trial, one worker"
+        ours.append(_ours(MANY))
+        plain.append(_ray(PLAIN, MANY))
+    name, peer = "a no-op trial, one worker", "Ray Tune's defaults, no-op function"
     yield pairs.of_ratios(name, "nobody: seconds a trial", ours, goal=GOAL_S, at_most=True, note="seconds, not times")
-    yield pairs.of_ratios(name, "Ray Tune's defaults, no-op function", ratios, goal=1.0, note=f"Ray: {_median(plain)}")
-    for workers in (1, 2):
-        nested, few = list[float](), list[float]()
-        for _ in range(max(1, rounds // 2)):
-            few.append(_slope(partial(_ours, workers=workers), (FEW_NESTED, MANY_NESTED)))
-            nested.append(_slope(partial(_nested, workers=workers), (FEW_NESTED, MANY_NESTED)))
-        ratios = [theirs / own for own, theirs in zip(few, nested, strict=True)]
-        name, note = f"a no-op trial, {workers} worker(s)", f"ours {_median(few)}, Ray {_median(nested)}"
-        yield pairs.of_ratios(name, "Ray Tune around TorchTrainer", ratios, goal=1.0, note=note)
+    yield _times(name, peer, ours, plain)
+    longer = max(1, rounds // 2)
+    nested = [_ray(NESTED, FEW) for _ in range(longer)]
+    yield _times(name, "Ray Tune around TorchTrainer", ours[:longer], nested)
+    both = [(_ours(FEW, workers=2), _ray(NESTED, FEW, workers=2)) for _ in range(longer)]
+    peer = "Ray Tune around TorchTrainer"
+    yield _times("a no-op trial, two workers", peer, [own for own, _ in both], [theirs for _, theirs in both])
+
+
+def _times(name: str, peer: str, ours: Sequence[float], theirs: Sequence[float]) -> Figure:
+    """Return how many times cheaper ours is."""
+    ratios = [their / own for own, their in zip(ours, theirs, strict=True)]
+    note = f"ours {_median(ours)}, Ray {_median(theirs)}"
+    return pairs.of_ratios(name, peer, ratios, goal=1.0, note=note)
 
 
 def _median(seconds: Sequence[float]) -> str:
     return f"{sorted(seconds)[len(seconds) // 2]:.2f} s a trial"
 
 
-def _slope(run: Callable[[int], None], counts: tuple[int, int]) -> float:
-    """Return the seconds that one more trial takes."""
-    few, many = (pairs.seconds(partial(run, count)) for count in counts)
-    return max(1e-3, (many - few) / (counts[1] - counts[0]))
+def _each(ends: Sequence[float], trials: int) -> float:
+    """Return the seconds that a trial takes, of the times at which trials ended.
+
+    >>> _each([10.0, 10.5, 11.0, 12.0], 4)
+    0.75
+    """
+    assert len(ends) == trials, f"{len(ends)} of {trials} trials ended"
+    return (ends[-1] - ends[AT_ONCE - 1]) / (trials - AT_ONCE)
 
 
-def _ours(trials: int, workers: int = 1) -> None:
+def _ours(trials: int, workers: int = 1) -> float:
+    """Return the seconds of one of our trials: its end is when the ledger has it."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "base.yaml").write_text(BASE.replace("WORKERS", str(workers)))
         (folder / "noop.yaml").write_text(SWEEP.replace("SEEDS", str(list(range(trials)))))
         command = [str(Path(sys.executable).with_name("leoclr-ops")), "sweep", "noop.yaml"]
-        _call(command, folder)
+        ends, ledger = list[float](), folder / "home" / "sweeps" / "noop" / "1" / "ledger.jsonl"
+
+        def look() -> None:
+            done = ledger.read_text().count('"state":"done"') if ledger.exists() else 0
+            ends.extend([time.monotonic()] * (done - len(ends)))
+
+        _call(command, folder, look)
+    return _each(ends, trials)
 
 
-def _plain(trials: int) -> None:
+def _ray(script: str, trials: int, workers: int = 1) -> float:
+    """Return the seconds of a trial of Ray's, which tells their ends itself."""
     with tempfile.TemporaryDirectory() as name:
-        _call([sys.executable, "-c", _filled(PLAIN, trials, name)], Path(name))
+        filled = script.replace("TRIALS", str(trials)).replace("FOLDER", repr(name)).replace("WORKERS", str(workers))
+        said = _call([sys.executable, "-c", ENDS + filled], Path(name), lambda: None)
+    return _each([float(line.split()[-1]) for line in said.splitlines() if line.startswith("ended at")], trials)
 
 
-def _nested(trials: int, workers: int) -> None:
-    with tempfile.TemporaryDirectory() as name:
-        script = _filled(NESTED, trials, name).replace("WORKERS", str(workers)).replace("AT_ONCE", str(2 // workers))
-        _call([sys.executable, "-c", script], Path(name))
+def _call(command: Sequence[str], folder: Path, look: Callable[[], None]) -> str:
+    """Run a command in a folder and home of its own, looking all the while; return what it printed.
 
-
-def _filled(script: str, trials: int, folder: str) -> str:
-    return script.replace("TRIALS", str(trials)).replace("FOLDER", repr(folder))
-
-
-def _call(command: Sequence[str], folder: Path) -> None:
-    """Run a command in a folder and home of its own. Raises: CalledProcessError, with what it said."""
+    Raises: CalledProcessError, with what it said.
+    """
     environment = os.environ | {"LEOCLR_OPS_HOME": str(folder / "home"), "RAY_USAGE_STATS_ENABLED": "0"}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        print(done.stderr[-2000:], file=sys.stderr)
-    done.check_returncode()
+    with (folder / "said.txt").open("w+") as said, (folder / "errors.txt").open("w+") as errors:
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=said, stderr=errors)
+        while process.poll() is None:
+            look()
+            time.sleep(0.02)
+        look()
+        if process.returncode:
+            print((folder / "errors.txt").read_text()[-2000:], file=sys.stderr)
+            raise subprocess.CalledProcessError(process.returncode, command)
+        return (folder / "said.txt").read_text()
 
 
 if __name__ == "__main__":

@@ -140,6 +140,8 @@ def connect() -> Iterator[Backend]:
         ray.init(**options)
     except Exception as error:  # Ray raises a bare Exception where a node takes too long to start
         hint = "unset RAY_ADDRESS to run on this machine, or start the cluster: see cluster/README.md"
+        if address == "local":
+            hint = "this machine may be too busy for its processes to start in time: try again"
         raise LeoclrOpsError(f"Ray does not start: {_first_line(error)}", place=address, hint=hint) from error
     try:
         yield Backend(own=address == "local")

@@ -127,6 +127,8 @@ def _end(loaded: SweepSpec, ledger: Ledger, outcome: SweepOutcome, store: Store)
     files = [folder / "table.md", folder / "trials.csv", *figure.write(found, folder)]
     if outcome.run_id:
         store.log_files(outcome.run_id, files)
+        more = "And more lines: `table.md` among its artifacts."
+        store.describe(outcome.run_id, sweep_table.markdown(found), more=more)
     typer.echo(sweep_table.text(found).rstrip("\n"))
     typer.echo(f"table and plots are in {folder}/: {', '.join(file.name for file in files)}", err=True)
     if outcome.failed:

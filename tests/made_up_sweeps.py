@@ -68,7 +68,8 @@ def momentum() -> SweepResult:
         for seed in range(2)
     ]
     published = {"0.9": 55.2, "0.99": 57.8, "0.999": 59.0, "0.9999": 58.9}
-    anchors = tuple(Anchor({"momentum": m}, TOP1.title, v, "arXiv:1911.05722") for m, v in published.items())
+    known = {"0": None, **published}
+    anchors = tuple(Anchor({"momentum": m}, TOP1.title, v, "arXiv:1911.05722") for m, v in known.items())
     axes = (Axis("momentum", values, "category"),)
     return SweepResult("ablation-momentum", "Momentum", axes, (TOP1,), anchors, tuple(trials), "grid")
 

@@ -43,7 +43,7 @@ def bars(result: SweepResult, objective: Objective, x: Axis) -> Picture:
     names, theirs = labels(result, x), published(result, objective, x)
     total = ours(result, objective, x)
     shown = changes(result, objective, x) if len(compared(varied(result))[0]) == 1 and not is_method(x) else []
-    relative = any(point.over for series in shown for point in series.points)
+    relative, others = any(point.over for series in shown for point in series.points), theirs
     if relative:
         theirs, names = published_changes(theirs, names[0]), names[1:]
     else:
@@ -60,7 +60,7 @@ def bars(result: SweepResult, objective: Objective, x: Axis) -> Picture:
         unit = points(objective.unit) if relative else objective.unit
         panels[0].set_ylabel(f"{what} ({unit})" if unit else what)
         if order != [""]:
-            legend = [_name(series, total, objective, relative=relative) for series in shown]
+            legend = [_name(series, total, others, objective) if relative else short(series.label) for series in shown]
             handles = [_patch(i) for i in range(len(legend))]
             figure.legend(handles, legend, loc="outside upper center", ncols=min(3, len(legend)))
         if theirs:
@@ -146,15 +146,19 @@ def _same_range(panels: Sequence[Axes]) -> None:
             panel.set_ylim(min(low for low, _ in ranges), max(high for _, high in ranges))
 
 
-def _name(series: Series, total: Sequence[Series], objective: Objective, *, relative: bool) -> str:
-    """Return the legend of a series: with the value that its changes start from."""
-    label = short(series.label)
-    if not relative:
-        return label
-    base = next(each for each in total if each.label == series.label).points[:1]
-    over = summary(base[0].values) if base else None
-    unit = f" {objective.unit}" if objective.unit else ""
-    return label if over is None else f"{label}, baseline {pretty(spread(over.mean, over.std, objective.unit))}{unit}"
+def _name(series: Series, total: Sequence[Series], others: Sequence[Series], objective: Objective) -> str:
+    """Return the legend of a series with the values that its changes start from: ours, and the published one."""
+    said = [short(series.label)]
+    for word, found in (("baseline", total), ("published", others)):
+        first = next((each.points[:1] for each in found if each.label == series.label), ())
+        over = summary(first[0].values) if first else None
+        if over is not None:
+            said.append(f"{word} {pretty(spread(over.mean, over.std, objective.unit))}{_after(objective.unit)}")
+    return ", ".join(said)
+
+
+def _after(unit: str) -> str:
+    return f" {unit}" if unit else ""
 
 
 def _caption(

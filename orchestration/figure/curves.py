@@ -14,6 +14,7 @@ from orchestration.figure.series import Places, Point, Series, colored, ours, pl
 from orchestration.figure.style import (
     COLORS,
     COLUMN,
+    FAINT,
     GRAY,
     LINES,
     MARKERS,
@@ -33,9 +34,12 @@ from orchestration.sweep.words import axis_title, show, spread, with_unit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
 
 BAND = 0.18  # opacity
 MOST_PANELS = 4  # in a row
+ABSENT = ("x", "+", "1", "2")  # marks of places without a number, by reason
+STEP = 0.06  # of a panel's height, between two of them
 
 
 def curve(result: SweepResult, objective: Objective, x: Axis) -> Picture:
@@ -51,10 +55,13 @@ def curve(result: SweepResult, objective: Objective, x: Axis) -> Picture:
                 _line(panel, series, places, order.index(series.label))
             _x_axis(panel, places, x)
         panels[0].set_ylabel(with_unit(objective))
-        _missing(panels[0], mine, places)
-        if len(order) > 1:
-            handles = {line.get_label(): line for panel in panels for line in panel.get_lines()}
-            named = [(handles[label], short(_prefix(result, x) + label)) for label in order if label in handles]
+        handles = {line.get_label(): line for panel in panels for line in panel.get_lines()}
+        named = [(handles[label], short(_prefix(result, x) + label)) for label in order if label in handles]
+        named = named if len(order) > 1 else []
+        for panel, drawn in zip(panels, (mine, theirs), strict=False):
+            marks = _missing(panel, drawn, places, order)
+            named += [(_mark(mark), word) for word, mark in marks.items() if word not in [said for _, said in named]]
+        if named:
             figure.legend(*zip(*named, strict=True), loc="outside upper center", ncols=min(4, len(named)))
         if theirs:
             letter(panels[0], 0, "this sweep")
@@ -94,29 +101,33 @@ def _line(panel: Axes, series: Series, places: Places, i: int) -> None:
         panel.fill_between(places_x, low, high, color=color, alpha=BAND, linewidth=0)
 
 
-def _missing(panel: Axes, series: Sequence[Series], places: Places) -> None:
-    """Mark the places that have no number at the foot of the panel, and say why."""
-    words: dict[float, dict[str, None]] = {}
+def _missing(panel: Axes, series: Sequence[Series], places: Places, order: Sequence[str]) -> dict[str, str]:
+    """Mark the places without a number at the foot of the panel, in the color of their series.
+
+    Return the mark of each word that says why.
+    """
+    marks: dict[str, str] = {}
+    height: dict[float, int] = {}  # marks that stand at a place
     for each in series:
         for point in each.points:
             if point.over is None and (at := where(places, point.label)) is not None:
-                name = f"{short(each.label, 12)}: " if len(series) > 1 else ""
-                words.setdefault(at, {})[f"{name}{point.word}"] = None
-    foot = panel.get_xaxis_transform()
-    for at, said in words.items():
-        panel.plot([at], [0.03], "x", color=GRAY, transform=foot, clip_on=False, markersize=4, label="_missing")
-        panel.annotate(
-            "\n".join(said),
-            (at, 0.03),
-            (0, 5),
-            xycoords=foot,
-            textcoords="offset points",
-            rotation=90,
-            ha="center",
-            va="bottom",
-            fontsize=6,
-            color=GRAY,
-        )
+                mark = marks.setdefault(point.word, ABSENT[len(marks) % len(ABSENT)])
+                color = COLORS[order.index(each.label) % len(COLORS)]
+                height[at] = height.get(at, 0) + 1
+                foot = panel.get_xaxis_transform()
+                panel.plot([at], [height[at] * STEP], mark, color=color, transform=foot, label="_missing")
+    if height:
+        low, high = panel.get_ylim()
+        below = low - (high - low) * STEP * (max(height.values()) + 0.5)
+        panel.axhspan(below, low, color=FAINT, alpha=0.6, linewidth=0, zorder=0)  # these are no values
+        panel.set_ylim(below, high)
+    return marks
+
+
+def _mark(mark: str) -> Line2D:
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], color=GRAY, marker=mark, linestyle="")
 
 
 def _x_axis(panel: Axes, places: Places, x: Axis) -> None:

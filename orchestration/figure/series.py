@@ -108,8 +108,9 @@ def published(result: SweepResult, objective: Objective, x: Axis) -> list[Series
     names = labels(result, group) if group else []
     series: dict[str, list[Point]] = {}
     for anchor in result.anchors:
-        if anchor.objective == objective.title and x.name in anchor.labels and abs(anchor.value) < MAX_SIZE:
-            point = Point(anchor.labels[x.name], summary([anchor.value]), (anchor.value,), "")
+        if anchor.objective == objective.title and x.name in anchor.labels and abs(anchor.value or 0.0) < MAX_SIZE:
+            known = () if anchor.value is None else (anchor.value,)
+            point = Point(anchor.labels[x.name], summary(known), known, "" if known else "diverged")
             series.setdefault(_owner(anchor, x, group, names), []).append(point)
     return [Series(label, tuple(points)) for label, points in series.items()]
 
@@ -135,9 +136,13 @@ def published_changes(series: Sequence[Series], first: str) -> list[Series]:
 
 
 def sources(result: SweepResult, objective: Objective) -> str:
-    """Return where the published values are from."""
-    found = dict.fromkeys(anchor.source for anchor in result.anchors if anchor.objective == objective.title)
-    return "; ".join(found)
+    """Return where the published values are from, each work once: `arXiv:2403.06813, table 6 and figure 4`."""
+    works: dict[str, dict[str, None]] = {}
+    for anchor in result.anchors:
+        if anchor.objective == objective.title:
+            work, _, part = anchor.source.partition(", ")
+            works.setdefault(work, {}).update({part: None} if part else {})
+    return "; ".join(", ".join(filter(None, [work, " and ".join(parts)])) for work, parts in works.items())
 
 
 def place(result: SweepResult, x: Axis, more: Sequence[str] = ()) -> Places:

@@ -2,6 +2,7 @@
 
 grid, one axis of categories (and methods)   bars of the change from the baseline, as figure 4 of LeOCLR
 grid, one axis of numbers (and methods)      a curve with its band, on a log scale where the axis has one, as figure 5
+grid, two axes of numbers                    a curve along each, the other one as colors
 grid of more axes                            the main effects, a panel an axis
 search                                       parallel coordinates; the best so far and the importance of the axes
 two objectives                               their Pareto front, beside the figures of each
@@ -25,7 +26,7 @@ from orchestration.sweep.cells import GRID, cells, parts, result_of, varied
 from orchestration.sweep.compare import front
 from orchestration.sweep.result import Objective, SweepResult
 from orchestration.sweep.shares import by_share
-from orchestration.sweep.words import one_line, slug
+from orchestration.sweep.words import axis_title, one_line, slug
 
 PAGE = "figures.md"
 MOST_AXES = 2  # of a figure: x and color
@@ -83,6 +84,9 @@ def _of_objective(result: SweepResult, objective: Objective) -> Iterator[Picture
         yield progress(result, objective)
     elif len(axes) > MOST_AXES:
         yield effects(result, objective)
+    elif len(numeric := [axis for axis in axes if axis.scale != "category"]) > 1:
+        for each in numeric:
+            yield replace(curve(result, objective, each), name=f"curve-{slug(axis_title(each.name))}")
     elif (x := across(result)) is not None:
         yield bars(result, objective, x) if x.scale == "category" else curve(result, objective, x)
 

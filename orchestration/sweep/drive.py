@@ -109,27 +109,31 @@ class _Drive:
         self._at_once = sweep.concurrency or max(1, int(self._desk.cluster.cpus))
         title, goal = next(iter(sweep.goals.items()))
         ledger.tell_about(total=search.total, at_once=self._at_once, objective=title, direction=goal.direction)
-        self._began = time.monotonic()
+        self._began, self._spent_before = time.monotonic(), ledger.spent_s
         self._session = str(time.time_ns())
         self._drawn = self._noted = 0.0
 
     def run(self) -> SweepOutcome:
-        """Run to the end. Whatever stops it, every run that was begun is ended before Ray goes down."""
-        try:
-            with self._tuning() as tuning:
-                self._loop(tuning)
-        except KeyboardInterrupt:
-            return self._close(stopped=STOPPED)
-        except _HoursOver:
-            return self._close(over=f"the budget of {self._sweep.budget.hours:g} hours is spent")
-        except BaseException as error:
-            self._trials.stop_all("its sweep failed")
-            self._end("FAILED", f"{type(error).__name__}: {error}")
-            raise
-        return self._close()
+        """Run to the end. Whatever stops it, every run that was begun is ended before Ray goes down.
+
+        Tune takes seconds to end, and does so meanwhile: it is waited for last.
+        """
+        with ExitStack() as last:
+            try:
+                with self._tuning(last) as tuning:
+                    self._loop(tuning)
+            except KeyboardInterrupt:
+                return self._close(stopped=STOPPED)
+            except _HoursOver:
+                return self._close(over=f"the budget of {self._sweep.budget.hours:g} hours is spent")
+            except BaseException as error:
+                self._trials.stop_all("its sweep failed")
+                self._end("FAILED", f"{type(error).__name__}: {error}")
+                raise
+            return self._close()
 
     @contextmanager
-    def _tuning(self) -> Iterator[Tuning]:
+    def _tuning(self, last: ExitStack) -> Iterator[Tuning]:
         tuning = Tuning(
             self._ask,
             self._sweep.scheduler,
@@ -137,13 +141,14 @@ class _Drive:
             concurrency=self._at_once,
             folder=self._ledger.folder / "tune",
         )
+        last.callback(tuning.join)
         kept = [entry for entry in self._ledger.entries.values() if entry.state in KEPT]
         tuning.start((entry.number, entry.history, entry.state == "done") for entry in kept)
         try:
             yield tuning
         finally:
             self._closing = True
-            tuning.stop()
+            tuning.stop()  # it asks for no more trials
 
     def _epochs(self) -> int:
         """Return how many epochs the watched stage has, in a trial like all others."""
@@ -193,7 +198,7 @@ class _Drive:
             self._noted = now
             self._ledger.spend(self._session, now - self._began)
         hours = self._sweep.budget.hours
-        if hours is not None and self._ledger.spent_s / 3600 >= hours:
+        if hours is not None and self._spent_before + now - self._began >= hours * 3600:
             raise _HoursOver
 
     def _draw(self) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, TypeAlias
 
 from orchestration.sweep.cells import dimensions, label_of, result_of, summary
 from orchestration.sweep.result import Axis, Objective, SweepResult, Trial
@@ -19,6 +20,8 @@ MIN_TRIALS = (
     16  # ours: on made-up sweeps of four axes, two of them idle, an idle one led at 8 trials, and never from 16 on
 )
 FORESTS, TREES = 4, 16  # optuna's 64 trees, as 4 forests: their spread shows what is noise of the estimate
+
+Column: TypeAlias = tuple[float, ...] | tuple[str, ...]  # where each trial is on an axis
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +49,8 @@ def importance(result: SweepResult, objective: Objective) -> list[Importance] | 
     columns = {axis.name: found for axis in dimensions(result) if (found := _column(axis, [t for t, _ in known]))}
     if len(columns) < 2:
         return "fewer than two axes vary in all trials: there is nothing to share out"
-    shares = _shares(columns, [value for _, value in known])
-    over = [(axis, each) for axis, values in shares.items() if (each := summary(values)) is not None]
+    shares = _shares(tuple(columns.items()), tuple(value for _, value in known))
+    over = [(axis, each) for axis, values in shares if (each := summary(values)) is not None]
     over.sort(key=lambda pair: (-pair[1].mean, pair[0]))
     return [Importance(axis, each.mean, each.std or 0.0, len(known)) for axis, each in over]
 
@@ -62,7 +65,7 @@ def left_out(result: SweepResult, found: Sequence[Importance]) -> list[str]:
     ]
 
 
-def _column(axis: Axis, trials: Sequence[Trial]) -> list[float] | list[str] | None:
+def _column(axis: Axis, trials: Sequence[Trial]) -> Column | None:
     """Return where trials are on an axis, on its own scale; None where they do not differ or one is not on it."""
     named = [label_of(trial, axis) for trial in trials]
     words = [label for label in named if label is not None]
@@ -70,21 +73,23 @@ def _column(axis: Axis, trials: Sequence[Trial]) -> list[float] | list[str] | No
         return None
     numbers = [each for trial in trials if (each := number(trial.point.get(axis.name))) is not None]
     if len(numbers) < len(trials) or axis.scale == "category":
-        return words
-    return [math.log(each) for each in numbers] if axis.scale == "log" and min(numbers) > 0 else numbers
+        return tuple(words)
+    return tuple(math.log(each) for each in numbers) if axis.scale == "log" and min(numbers) > 0 else tuple(numbers)
 
 
-def _shares(columns: Mapping[str, Sequence[float] | Sequence[str]], values: Sequence[float]) -> dict[str, list[float]]:
+@lru_cache(maxsize=8)
+def _shares(columns: tuple[tuple[str, Column], ...], values: tuple[float, ...]) -> list[tuple[str, list[float]]]:
+    """Return each axis's share in each forest. Kept, since page, terminal and figure ask for the same: seconds each."""
     from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
-    study = _study(columns, values)
+    study = _study(dict(columns), values)
     forests = [
         get_param_importances(study, evaluator=FanovaImportanceEvaluator(n_trees=TREES, seed=i)) for i in range(FORESTS)
     ]
-    return {name: [float(shares.get(name, 0.0)) for shares in forests] for name in columns}
+    return [(name, [float(shares.get(name, 0.0)) for shares in forests]) for name, _ in columns]
 
 
-def _study(columns: Mapping[str, Sequence[float] | Sequence[str]], values: Sequence[float]) -> Study:
+def _study(columns: Mapping[str, Column], values: Sequence[float]) -> Study:
     """Return the trials as optuna keeps them. Its greeting on standard error is held back."""
     import optuna
 
@@ -101,7 +106,7 @@ def _study(columns: Mapping[str, Sequence[float] | Sequence[str]], values: Seque
     return study
 
 
-def _distribution(column: Sequence[float] | Sequence[str]) -> BaseDistribution:
+def _distribution(column: Column) -> BaseDistribution:
     """Return what trials covered: fANOVA averages over it as if every place of it were equally likely."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution
 

@@ -23,7 +23,16 @@ class Goal(BaseModel):
     metric: str
     direction: Direction = "max"
     unit: str = "%"
-    floor: float | None = None  # a trial that ends no better than this has learned nothing: it diverged
+
+
+class Guard(BaseModel):
+    """A number that tells a collapse, whose loss is finite: a trial that ends with no more than `floor` diverged."""
+
+    model_config = FROZEN
+
+    stage: str
+    metric: str  # what the stage ends with, or the last value of one of its curves
+    floor: float
 
 
 class Budget(BaseModel):
@@ -113,7 +122,7 @@ _SCHEDULERS: Mapping[str, type[NoScheduler] | type[Asha] | type[Median]] = {
 }
 _NO_PBT = (
     "population-based training copies weights from trial to trial, so that no trial is a function of its own params;"
-    " here a stage is exactly that"
+    " here a stage is exactly that (docs/sweeps.md says what it would take)"
 )
 
 
@@ -149,6 +158,15 @@ def goals(raw: Tree, place: Place) -> dict[str, Goal]:
     if not found:
         hint = "such as `linear top-1: {stage: linear, metric: top1}`"
         raise SpecError("there is no objective, so trials cannot be compared", place=str(place), hint=hint)
+    return found
+
+
+def guards(raw: Tree, place: Place) -> dict[str, Guard]:
+    """Return the guards by title. Raises: SpecError."""
+    found: dict[str, Guard] = {}
+    for title, given in mapping(raw, place).items():
+        where = place.at(title)
+        found[title] = check.check(Guard, mapping(given, where), where=_under(where), noun="option")
     return found
 
 

@@ -33,7 +33,7 @@ from orchestration.sweep.words import (
     one_line,
     points,
     reasons,
-    show,
+    show_published,
     spread,
     state,
     with_unit,
@@ -57,6 +57,7 @@ class Grid:
     rows: list[list[str]]
     left: int
     bold: frozenset[tuple[int, int]] = frozenset()  # row, column
+    trials: tuple[tuple[int, ...], ...] = ()  # behind each row, where rows are points; the header has none
 
 
 Block = Heading | Grid | list[str]  # a list: paragraphs
@@ -125,7 +126,8 @@ def _points(result: SweepResult) -> list[Block]:
     said = [_legend(result, found, changes=changes), *_unmatched(result, found)]
     if len(shown) < len(found):
         said.append(f"{len(found) - len(shown)} more points are in the CSV file.")
-    return [Grid(table, max(1, len(axes)), frozenset(bold)), *notes.block(), said]
+    behind = ((), *(tuple(trial.number for trial in cell.trials) for cell in shown))
+    return [Grid(table, max(1, len(axes)), frozenset(bold), behind), *notes.block(), said]
 
 
 def _best_first(found: Sequence[Cell], objective: Objective) -> list[Cell]:
@@ -160,7 +162,7 @@ def _columns(
         columns.append(_change(cell, objective, result, found))
     if any(anchor.objective == objective.title for anchor in result.anchors):
         mine = anchors_of(cell, objective, result.anchors)
-        marked = [show(each.value, objective.unit) + notes.mark(_source(each.source)) for each in mine]
+        marked = [show_published(each.value, objective.unit) + notes.mark(_source(each.source)) for each in mine]
         columns.append("; ".join(marked) or DASH)
     return columns
 
@@ -201,7 +203,9 @@ def _unmatched(result: SweepResult, found: Sequence[Cell]) -> list[str]:
         for anchor in result.anchors:
             if anchor.objective == objective.title and id(anchor) not in used:
                 labels = ", ".join(f"{axis_title(name)} {label}" for name, label in anchor.labels.items())
-                by_source.setdefault(anchor.source, []).append(f"{labels}: {show(anchor.value, objective.unit)}")
+                by_source.setdefault(anchor.source, []).append(
+                    f"{labels}: {show_published(anchor.value, objective.unit)}"
+                )
     return [one_line(f"Published, no such point here ({key}): {'; '.join(said)}.") for key, said in by_source.items()]
 
 

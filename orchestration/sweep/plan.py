@@ -74,6 +74,7 @@ def identity(sweep: SweepSpec, first: PipelineSpec) -> dict[str, Any]:
         "axes": sweep_space.render(sweep.space),
         "seeds": list(sweep.seeds),
         "objectives": goals,
+        "guards": {title: guard.model_dump() for title, guard in sweep.guards.items()},
         "search": sweep.search.model_dump(),
         "scheduler": sweep.scheduler.model_dump(),
     }

@@ -13,7 +13,6 @@ from orchestration import records
 from orchestration.provenance import Owner
 
 TRIAL = "leoclr.trial"  # number of a trial
-AXIS = "leoclr.axis."  # + axis: its value in a trial
 STOPPED = "leoclr.stopped"  # of a trial that a scheduler stopped: by which rule and when
 
 
@@ -35,7 +34,7 @@ def trial_tags(sweep: str, *, parent: str, number: int, labels: Mapping[str, str
     """Return the tags that a submission has besides its own because it is a trial."""
     tags = {records.PARENT: parent, records.SWEEP: sweep, TRIAL: str(number)}
     tags[records.RUN_NAME] = trial_name(number, labels)
-    return tags | {AXIS + axis: label[: records.MAX_TAG] for axis, label in labels.items()}
+    return tags | {records.AXIS + axis: label[: records.MAX_TAG] for axis, label in labels.items()}
 
 
 def trial_name(number: int, labels: Mapping[str, str]) -> str:

@@ -39,7 +39,7 @@ class Anchor:
 
     labels: Mapping[str, str]  # label by axis; belongs to every cell that has all of them
     objective: str
-    value: float
+    value: float | None  # None: it is published that training diverged
     source: str
 
 

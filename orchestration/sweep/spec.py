@@ -5,10 +5,11 @@ base        the pipeline that trials are made of: a shipped name or a path
 set         {path: value}, applied to the base for every trial
 axes        what trials differ in: `sweep_space`
 seeds       [0, 1, 2]; of a grid each is a trial of its own, of a search a trial has all of them and counts their mean
-objectives  {title: {stage, metric, direction, unit, floor}}; the first one is searched for and shown first
+objectives  {title: {stage, metric, direction, unit}}; the first one is searched for and shown first
+guards      {title: {stage, metric, floor}}: a trial that ends with no more than that diverged
 search      {kind: grid | random | optuna, ...};  scheduler  {kind: none | asha | median, ...}
 concurrency, budget {trials, hours}
-anchors     [{at: {axis: label}, objective, value, source}]: published values
+anchors     [{at: {axis: label}, objective, value, source}]: published values, a number or `diverged`
 with        {base: {any key above}}: what the file says instead for another `--base`; `set` is for its own base alone
 """
 
@@ -19,17 +20,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestration import matrix, spec
-from orchestration.document import Place, Tree, dump, mapping, only, read_file, show, text
+from orchestration.document import Place, Tree, dump, mapping, only, read, read_file, show, text
 from orchestration.errors import NotFound, SpecError, did_you_mean
 from orchestration.sweep import options as sweep_options
 from orchestration.sweep import space as sweep_space
-from orchestration.sweep.options import Budget, Goal, Scheduler, Search
+from orchestration.sweep.options import Budget, Goal, Guard, Scheduler, Search
 from orchestration.sweep.space import Space
 
+DIVERGED = "diverged"  # instead of a published value
 _FOLDER = Path(__file__).parents[1] / "sweeps"
 _KEYS = (
-    "name", "title", "base", "set", "axes", "seeds", "objectives", "search", "scheduler", "concurrency", "budget",
-    "anchors", "with",
+    "name", "title", "base", "set", "axes", "seeds", "objectives", "guards", "search", "scheduler", "concurrency",
+    "budget", "anchors", "with",
 )  # fmt: skip
 
 
@@ -39,7 +41,7 @@ class Published:
 
     at: Mapping[str, str]  # label by axis
     objective: str
-    value: float
+    value: float | None  # None: diverged
     source: str
 
 
@@ -54,6 +56,7 @@ class SweepSpec:
     space: Space
     seeds: tuple[int, ...]
     goals: Mapping[str, Goal]  # by title
+    guards: Mapping[str, Guard]
     search: Search
     scheduler: Scheduler
     concurrency: int | None  # trials at once; None: as many as the cluster has room for
@@ -95,6 +98,14 @@ def load(reference: str, *, base: str | None = None, overrides: Sequence[str] = 
     return _spec(document, params, name=name, folder=path.parent, file=file)
 
 
+def recorded(content: str, name: str) -> SweepSpec:
+    """Return a sweep from what its run recorded, `SweepSpec.yaml`. Raises: SpecError."""
+    file = Place("sweep.yaml")
+    document = mapping(read(content, file), file)
+    only(document, _KEYS, file)
+    return _spec(document, [], name=name, folder=Path(), file=file)
+
+
 def _find(reference: str) -> Path:
     known = shipped()
     is_path = "/" in reference or reference.endswith((".yaml", ".yml"))
@@ -128,7 +139,7 @@ def _override(document: dict[str, Tree], change: matrix.Change, file: Place) -> 
     rest = ".".join(steps)
     if head == "axes":
         node[rest] = matrix.select(node.get(rest), change)
-    elif head == "objectives" and len(steps) > 1:
+    elif head in ("objectives", "guards") and len(steps) > 1:
         below = node[".".join(steps[:-1])] = mapping(node.get(".".join(steps[:-1])), file.at(head))
         below[steps[-1]] = change.value
     else:
@@ -150,6 +161,7 @@ def _spec(document: dict[str, Tree], params: list[matrix.Change], *, name: str, 
         space=space,
         seeds=_seeds(document.get("seeds", [0]), file.at("seeds")),
         goals=goals,
+        guards=sweep_options.guards(document.get("guards"), file.at("guards")),
         search=search,
         scheduler=sweep_options.scheduler(document.get("scheduler"), file.at("scheduler")),
         concurrency=_concurrency(document.get("concurrency"), file.at("concurrency")),
@@ -214,11 +226,17 @@ def _anchors(value: Tree, *, goals: Mapping[str, Goal], space: Space, place: Pla
         if objective not in goals:
             hint = did_you_mean(str(objective), goals)
             raise SpecError(f"no objective is called {show(objective)}", place=str(where.at("objective")), hint=hint)
-        number = entry.get("value")
-        if isinstance(number, bool) or not isinstance(number, int | float):
-            raise SpecError(f"expected a number, got {show(number)}", place=str(where.at("value")))
+        number = _published(entry.get("value"), where.at("value"))
         at = mapping(entry.get("at"), where.at("at"))
         only(at, names, where.at("at"))
         labels = {name: sweep_space.label(each) for name, each in at.items()}
         found.append(Published(labels, str(objective), number, text(entry.get("source"), where.at("source"))))
     return tuple(found)
+
+
+def _published(value: Tree, place: Place) -> float | None:
+    if value == DIVERGED:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise SpecError(f"expected a number or `{DIVERGED}`, got {show(value)}", place=str(place))
+    return value

@@ -64,15 +64,23 @@ class Trial:
             if diverged and len(diverged) == len(outcome.failed):
                 return self.entry("diverged", diverged[0].partition(DIVERGED)[2])
             return self.entry("failed", "; ".join(outcome.failed))
+        self._look_at_the_end(store)
         values: dict[str, float] = {}
         for title, goal in self.sweep.goals.items():
             found = self._values(title, goal, store)
             if len(found) < len(self.pipeline.arms):
                 return self.entry("failed", f"a finished run of {goal.stage} has no number for {title}")
             values[title] = sum(found) / len(found)
-        for title, goal in self.sweep.goals.items():
-            if reason := _nothing_learned(values[title], goal):
-                return self.entry("diverged", f"{title} {reason}", values=values)
+        for title, value in values.items():
+            if not math.isfinite(value):
+                return self.entry("diverged", f"{title} ended as {value}", values=values)
+        for title, guard in self.sweep.guards.items():
+            ends = self._ends(guard.stage, guard.metric, store)
+            if len(ends) < len(self.pipeline.arms):
+                return self.entry("failed", f"a finished run of {guard.stage} has no number {guard.metric}")
+            if (low := min(ends)) <= guard.floor:
+                reason = f"{title} ended at {low:.2g}, at most {guard.floor:g}"
+                return self.entry("diverged", reason, values=values)
         return self.entry("done", values=values)
 
     def entry(self, state: Ending, reason: str = "", *, values: dict[str, float] | None = None) -> Entry:
@@ -125,6 +133,25 @@ class Trial:
             if "e" in line and metric in line["m"]:
                 self._seen[arm.name][line["e"] + 1] = float(line["m"][metric])
 
+    def _look_at_the_end(self, store: Store) -> None:
+        """Add the number that the watched stage ended with: it is of its last epoch, and stands in no journal.
+
+        A stage that came to its end is evaluated, whatever a scheduler thinks of it; later trials are judged by it.
+        """
+        if isinstance(self.sweep.scheduler, NoScheduler):
+            return
+        watched, arms = self.sweep.scheduler, self.pipeline.arms
+        epochs = int(arms[0].stages[watched.stage].params_json.get("epochs") or 0)
+        ends = self._ends(watched.stage, watched.metric, store)
+        if len(ends) == len(arms) and epochs > (self.history[-1][0] if self.history else 0):
+            self.history.append((epochs, sum(ends) / len(ends)))
+
+    def _ends(self, stage: str, metric: str, store: Store) -> list[float]:
+        """Return the last value of a number in each arm; fewer where the store does not have one."""
+        runs = [self.submission.run_of(arm.name, stage) or "" for arm in self.pipeline.arms]
+        found = store.stage_runs(filter(None, runs))
+        return [found[run].metrics[metric] for run in runs if run in found and metric in found[run].metrics]
+
     def _values(self, title: str, goal: Goal, store: Store) -> list[float]:
         """Return the number that each arm ended with; fewer where the store does not have one."""
         runs = {arm.name: self.submission.run_of(arm.name, goal.stage) or "" for arm in self.pipeline.arms}
@@ -134,12 +161,3 @@ class Trial:
             run, name = found.get(runs[arm.name]), sweep_trial_spec.metric(self.sweep, title, arm)
             values += [run.metrics[name]] if run and name in run.metrics else []
         return values
-
-
-def _nothing_learned(value: float, goal: Goal) -> str:
-    """Return why a number is no result; "" where it is one."""
-    if not math.isfinite(value):
-        return f"ended as {value}"
-    if goal.floor is not None and (value <= goal.floor if goal.direction == "max" else value >= goal.floor):
-        return f"ended at {value:.4g}, no better than {goal.floor:g}: nothing was learned"
-    return ""

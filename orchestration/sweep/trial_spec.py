@@ -106,6 +106,8 @@ def _looked_at(sweep: SweepSpec, arm: Arm) -> list[str]:
         place = sweep.file.at("objectives", title)
         _one_of(goal.metric, _stage(goal.stage, arm, place), place.at("metric"))
         stages.append(goal.stage)
+    for title, guard in sweep.guards.items():
+        stages.append(_stage(guard.stage, arm, sweep.file.at("guards", title)).name)
     if not isinstance(sweep.scheduler, NoScheduler):
         _watched(sweep, _stage(sweep.scheduler.stage, arm, sweep.file.at("scheduler")))
         stages.append(sweep.scheduler.stage)

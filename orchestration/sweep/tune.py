@@ -35,7 +35,7 @@ _QUIET = {
 
 
 class Tuning:
-    """Ray Tune at work, between `start` and `stop`."""
+    """Ray Tune at work, from `start` to `stop`, after which `join` waits for it."""
 
     def __init__(self, ask: Ask, scheduler: Scheduler, *, epochs: int, concurrency: int, folder: Path) -> None:
         self.over: queue.SimpleQueue[int] = queue.SimpleQueue()  # trials that Tune has ended, for whatever reason
@@ -71,10 +71,13 @@ class Tuning:
         self._reports.put.remote(number, {"epoch": epoch, "value": value, "done": True})
 
     def stop(self) -> None:
-        """End Tune's loop; what runs is the driver's to stop."""
+        """Let Tune's loop end; what runs is the driver's to stop."""
         self._end.set()
         if self._reports is not None:
             self._reports.close.remote()
+
+    def join(self) -> None:
+        """Wait until Tune has ended, or long enough."""
         if self._thread.is_alive():
             self._thread.join(JOIN_S)
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -261,6 +264,12 @@ def _median(**options: Any) -> Any:
 
         def _on_insufficient_samples(self, tune_controller: Any, trial: Any, time: float) -> str:
             return str(schedulers.TrialScheduler.CONTINUE)
+
+        def on_trial_complete(self, tune_controller: Any, trial: Any, result: Any) -> None:
+            """Ray's counts the last result twice where it was told before it was told again as the end."""
+            seen = self._results.get(trial)
+            if not seen or seen[-1]["epoch"] < result["epoch"]:
+                super().on_trial_complete(tune_controller, trial, result)
 
     return Median(**options)
 

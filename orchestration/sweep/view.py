@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from orchestration.document import Tree
 from orchestration.progress import Snapshot, StageState, StageView
 from orchestration.sweep import space as sweep_space
+from orchestration.sweep.cells import METHOD
 from orchestration.sweep.ledger import Entry, Ledger
 from orchestration.sweep.result import Anchor, Axis, Objective, Scale, State, SweepResult, Trial
 from orchestration.sweep.spec import SweepSpec
+from orchestration.sweep.words import method_title
 
 _WIDE = 20.0  # largest by smallest of an axis' numbers, from which on a logarithm shows them better
 _SHOWN: Mapping[State, StageState] = {
@@ -53,7 +55,12 @@ def result(sweep: SweepSpec, entries: Mapping[int, Entry], *, alive: bool = Fals
             Objective(title, goal.stage, goal.metric, goal.direction, goal.unit) for title, goal in sweep.goals.items()
         ),
         anchors=tuple(
-            Anchor({names[axis]: label for axis, label in each.at.items()}, each.objective, each.value, each.source)
+            Anchor(
+                _titled({names[axis]: label for axis, label in each.at.items()}),
+                each.objective,
+                each.value,
+                each.source,
+            )
             for each in sweep.anchors
         ),
         trials=tuple(_trial(sweep, entry, short, alive=alive) for _, entry in sorted(entries.items())),
@@ -100,7 +107,7 @@ def _trial(sweep: SweepSpec, entry: Entry, short: Mapping[str, str], *, alive: b
     return Trial(
         number=entry.number,
         point={short[name]: _value(axes[name], value) for name, value in entry.point.items()},
-        labels=entry.labels,
+        labels=_titled(entry.labels),
         seed=entry.seeds[0] if len(entry.seeds) == 1 and sweep.one_seed_a_trial else None,
         state=state,
         reason=entry.reason,
@@ -109,6 +116,11 @@ def _trial(sweep: SweepSpec, entry: Entry, short: Mapping[str, str], *, alive: b
         history=entry.history,
         seconds=entry.seconds,
     )
+
+
+def _titled(labels: Mapping[str, str]) -> dict[str, str]:
+    """Return labels for a reader; points keep the names that files and tags have."""
+    return {axis: method_title(label) if axis == METHOD else label for axis, label in labels.items()}
 
 
 def _view(entry: Entry, objective: str) -> StageView:

@@ -24,6 +24,22 @@ _TITLES = {  # by the last part of a dotted path, where the name of the setting 
     "batch": "batch size",
     "epochs": "epochs of pre-training",
 }
+_METHODS = {  # as their papers write them; tables have titles of their own
+    "barlow_twins": "Barlow Twins",
+    "byol": "BYOL",
+    "clsa": "CLSA",
+    "dino": "DINO",
+    "leoclr": "LeOCLR",
+    "leoclr_end_to_end": "LeOCLR end to end",
+    "moco_v2": "MoCo-v2",
+    "random": "random weights",
+    "simclr": "SimCLR",
+    "simsiam": "SimSiam",
+    "spcl": "SPCL",
+    "supervised": "supervised",
+    "swav": "SwAV",
+    "vicreg": "VICReg",
+}
 _WORDS = {
     "done": "done",
     "stopped": "stopped early",
@@ -44,6 +60,15 @@ def axis_title(name: str) -> str:
     return _TITLES.get(last, last.replace("_", " "))
 
 
+def method_title(name: str) -> str:
+    """Return what a reader calls a method; the name itself for one of somebody else's.
+
+    >>> method_title("moco_v2"), method_title("mine")
+    ('MoCo-v2', 'mine')
+    """
+    return _METHODS.get(name, name)
+
+
 def with_unit(objective: Objective) -> str:
     """Return the title of an objective with its unit: `linear top-1 (%)`."""
     return f"{objective.title} ({objective.unit})" if objective.unit else objective.title
@@ -62,6 +87,11 @@ def show(value: float, unit: str, *, sign: bool = False) -> str:
     """
     plain = unit == "%" and abs(value) < MAX_PLAIN
     return f"{value:{'+' if sign else ''}{'.1f' if plain else '.4g'}}"
+
+
+def show_published(value: float | None, unit: str) -> str:
+    """Return a published value, or that there training diverged."""
+    return _WORDS["diverged"] if value is None else show(value, unit)
 
 
 def spread(value: float, width: float | None, unit: str, *, sign: bool = False) -> str:
@@ -126,12 +156,8 @@ def _reason(trial: Trial, objective: Objective) -> str:
             return f"{objective.metric} was not recorded"
         value = trial.values[objective.title]
         return "" if math.isfinite(value) else f"{objective.metric} is {value}"
-    seen = ""
-    if trial.state == "stopped" and trial.history:
-        step, value = trial.history[-1]
-        seen = f", {show(value, objective.unit)} at step {step}"
     why = one_line(trial.reason)
-    return _WORDS[trial.state] + seen + (f": {why}" if why and why != _WORDS[trial.state] else "")
+    return _WORDS[trial.state] + (f": {why}" if why and why != _WORDS[trial.state] else "")
 
 
 def _whose(trial: Trial) -> str:

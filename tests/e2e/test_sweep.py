@@ -16,6 +16,7 @@ import pytest
 
 from orchestration.records import StageRun, Submission
 from orchestration.storage import Home
+from orchestration.sweep.ledger import Ledger
 from orchestration.tracking import Store
 
 pytestmark = pytest.mark.e2e
@@ -82,6 +83,9 @@ class Project:
 
     def states(self, name: str = "s") -> list[str]:
         return [trial["state"] for trial in self.status(name)["trials"]]
+
+    def ledger(self, name: str = "s") -> Ledger:
+        return Ledger(self.home.path / "sweeps" / name / "1")
 
     def store(self) -> Store:
         return Store.open(self.home)
@@ -208,6 +212,8 @@ def test_bad_trials_are_stopped_early_and_say_so(tmp_path: Path) -> None:
         run = client.get_run(trial["run_id"])
         assert run.info.status == "KILLED"
         assert run.data.tags["leoclr.stopped"] == trial["reason"]
+    (told,) = [entry for number, entry in project.ledger().entries.items() if number == 0]
+    assert [epoch for epoch, _ in told.history] == list(range(1, 13))  # the last one too, which stops nobody
     killed = [run for run in project.stages("pretrain") if run.status == "KILLED"]
     assert len(killed) == len(stopped)
     assert "stopped" in (tmp_path / "sweep-s" / "table.md").read_text()
@@ -232,6 +238,12 @@ def test_what_diverges_is_a_result_and_what_fails_leaves_the_others_running(tmp_
     fine = project.cli("sweep", "s.yaml", "--new", "--set", "axes.fate=[well, diverges]")
     assert project.states() == ["done", "diverged"]
     assert "diverged" in fine
+    guard = "guards.spread={stage: pretrain, metric: query_spread, floor: 9}"  # none reaches 9
+    project.cli("sweep", "s.yaml", "--new", "--set", "axes.fate=[well]", "--set", guard)
+    (trial,) = project.status()["trials"]
+    assert trial["state"] == "diverged"
+    assert re.fullmatch(r"spread ended at 0\.\d+, at most 9", trial["reason"])
+    assert len(project.stages("linear")) == 1  # reused
 
 
 @pytest.mark.slow
@@ -260,6 +272,17 @@ def test_two_sweeps_at_once_compute_each_stage_once(tmp_path: Path) -> None:
     assert len(project.stages("pretrain")) == 2
     assert len(project.stages("linear")) == 4
     assert sum(log.count("pretrain starts on") for log in project.logs()) == 2
+
+
+@pytest.mark.slow
+def test_a_sweep_stops_when_its_hours_are_spent(tmp_path: Path) -> None:
+    project = Project(tmp_path, GRID + "set: {pretrain.params.epochs: 4000}\nbudget: {hours: 0.005}\n")
+    project.cli("sweep", "s.yaml")
+    assert set(project.states()) == {"waiting"}
+    (sweep,) = project.store().sweeps()
+    assert sweep.status == "KILLED"
+    assert {run.status for run in project.stages("pretrain")} == {"KILLED"}
+    assert 18 <= project.ledger().spent_s < 28  # 0.005 hours are 18 s
 
 
 @pytest.mark.slow

@@ -15,8 +15,10 @@ from PIL import Image
 from orchestration.figure import write as figure
 from orchestration.figure.style import COLUMN, DPI, PAGE
 from orchestration.figure.write import pictures
-from orchestration.sweep.result import SweepResult
-from tests.made_up_sweeps import TOP1, augment, data_sets, factorial, momentum, search, shares
+from orchestration.sweep.result import Axis, SweepResult
+from tests.made_up_sweeps import TOP1, augment, data_sets, factorial, momentum, search, shares, trial
+
+POINTS = [(size, rate) for size in (64, 256) for rate in (0.1, 0.2, 0.3)]
 
 
 @pytest.mark.parametrize(
@@ -76,12 +78,31 @@ def test_a_curve_has_the_published_one_on_an_axis_of_its_own_and_says_what_diver
     (picture,) = pictures(momentum())
     ours, theirs = picture.figure.axes
     assert list(ours.get_lines()[0].get_ydata())[1:4] == [80.5, 84.5, 86.5]
-    assert list(theirs.get_lines()[0].get_ydata()) == [55.2, 57.8, 59.0, 58.9]
+    assert list(theirs.get_lines()[0].get_ydata())[1:] == [55.2, 57.8, 59.0, 58.9]
     assert ours.get_ylim()[0] > theirs.get_ylim()[1]
-    assert "diverged" in [text.get_text() for text in ours.texts]
+    assert [text.get_text() for text in picture.figure.legends[0].get_texts()] == ["diverged"]
+    for panel in (ours, theirs):  # in both at m = 0, which is the first place
+        assert [list(line.get_xdata()) for line in panel.get_lines() if line.get_marker() == "x"] == [[0.0]]
     assert [tick.get_text() for tick in ours.get_xticklabels()] == ["0", "0.9", "0.99", "0.999", "0.9999"]
     assert "evenly spaced" in ours.get_xlabel()
     assert "0 diverged" in picture.caption
+
+
+def test_two_axes_of_numbers_have_a_curve_each() -> None:
+    grid = [trial(i, {"queue_size": q, "lr": r}, seed=0, values=80.0 + i) for i, (q, r) in enumerate(POINTS)]
+    axes = (Axis("queue_size", (64, 256), "linear"), Axis("lr", (0.1, 0.2, 0.3), "linear"))
+    drawn = list(pictures(SweepResult("two", "Two", axes, (TOP1,), (), tuple(grid), "grid")))
+    assert [picture.name for picture in drawn] == ["curve-keys-in-the-queue", "curve-learning-rate"]
+    assert [len(picture.figure.axes[0].get_lines()) for picture in drawn] == [3, 2]
+
+
+def test_bars_tell_the_values_that_changes_start_from() -> None:
+    (picture,) = pictures(augment())
+    (legend,) = picture.figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "leoclr, baseline 90.7 \u00b1 0.7 %, published 71.7 %",
+        "moco_v2, baseline 85.6 \u00b1 0.5 %, published 67.5 %",
+    ]
 
 
 def test_shares_of_labels_become_a_logarithmic_axis() -> None:

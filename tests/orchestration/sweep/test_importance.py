@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from orchestration.sweep.importance import MIN_TRIALS, importance, left_out
+from orchestration.sweep.importance import MIN_TRIALS, _shares, importance, left_out
 from orchestration.sweep.result import SweepResult
 from tests.made_up_sweeps import TOP1, search
 
@@ -28,6 +28,14 @@ def test_the_axis_that_decides_has_nearly_all_the_variance(
     assert shares[0].n == sum(trial.state == "done" for trial in found.trials)
     assert importance(found, TOP1) == shares
     assert capfd.readouterr() == ("", "")
+
+
+def test_what_page_terminal_and_figure_ask_for_is_computed_once(found: SweepResult) -> None:
+    importance(found, TOP1)
+    before = _shares.cache_info()
+    for _ in range(2):
+        importance(replace(found, title="the same trials"), TOP1)
+    assert _shares.cache_info().misses == before.misses
 
 
 def test_too_few_trials_are_told_instead_of_ranked() -> None:

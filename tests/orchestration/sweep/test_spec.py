@@ -81,8 +81,8 @@ def test_another_base_is_another_sweep_with_what_the_file_says_of_it(folder: Pat
 
 
 def test_set_changes_keys_of_the_sweep_and_params_of_the_base(folder: Path) -> None:
-    sweep = load(folder, "seeds=[7]", "pretrain.params.epochs=9", "objectives.top-1.floor=50", "concurrency=1")
-    assert (sweep.seeds, sweep.goals["top-1"].floor, sweep.concurrency) == ((7,), 50, 1)
+    sweep = load(folder, "seeds=[7]", "pretrain.params.epochs=9", "objectives.top-1.unit=s", "concurrency=1")
+    assert (sweep.seeds, sweep.goals["top-1"].unit, sweep.concurrency) == ((7,), "s", 1)
     point = next(sweep_plan.probes(sweep))
     assert sweep_trial_spec.pipeline(sweep, point, [7]).arms[0].stages["pretrain"].params_json["epochs"] == 9
 
@@ -120,7 +120,9 @@ def test_set_picks_among_named_points(folder: Path) -> None:
         ("seeds: [0, 1]", "scheduler: {kind: asha, reduction: 1}", "scheduler.reduction: expected more than 1"),
         ("seeds: [0, 1]", "concurrency: 0", "concurrency: expected a whole number from 1"),
         ("seeds: [0, 1]", "budget: {hours: 0}", "budget.hours: expected more than 0"),
-        ("value: 71.7", "value: high", "anchors.0.value: expected a number, got `high`"),
+        ("seeds: [0, 1]", "guards: {g: {stage: linear, metric: top1}}", "guards.g: `floor` is missing"),
+        ("seeds: [0, 1]", "guards: {g: {stage: liner, metric: top1, floor: 1}}", "guards.g.stage: the base has no"),
+        ("value: 71.7", "value: high", "anchors.0.value: expected a number or `diverged`, got `high`"),
         ("at: {method: leoclr}", "at: {methd: leoclr}", "anchors.0.at.methd: no key here is called `methd`"),
         ("set: {pretrain", "set: {pretran", "set.pretran.params.epochs: no stage is called `pretran`"),
     ],

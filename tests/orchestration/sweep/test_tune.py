@@ -45,6 +45,13 @@ def test_the_median_rule_judges_new_trials_by_those_before_a_kill() -> None:
     assert decide(scheduler, "good", 2, 90.0) == "CONTINUE"
 
 
+def test_the_median_rule_counts_the_last_epoch_of_a_finished_trial_once() -> None:
+    scheduler = _scheduler(Median(kind="median", grace=1, min_samples=1), epochs=3)
+    _replay(scheduler, "before", [(1, 10.0), (2, 30.0), (3, 80.0)], whole=True)
+    assert decide(scheduler, "below", 3, 39.9) == "STOP"  # the mean of three is 40, with the last one twice it is 50
+    assert decide(scheduler, "above", 3, 40.1) == "CONTINUE"
+
+
 def test_without_a_scheduler_nothing_is_stopped() -> None:
     assert decide(_scheduler(NoScheduler(), epochs=1), "any", 1, 0.0) == "CONTINUE"
 

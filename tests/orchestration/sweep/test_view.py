@@ -59,12 +59,13 @@ def test_trials_tell_what_they_are(sweep: SweepSpec) -> None:
     found = result(sweep, entries)
     done, diverged, cut = found.trials
     assert done.point == {"method": "moco_v2", "lr": 0.1, "share": 10}
+    assert done.labels == {"method": "MoCo-v2", "lr": "0.1", "share": "10"}  # what a reader is shown
     assert (done.values, done.seed, done.state) == (values, 3, "done")
     assert (diverged.values, diverged.reason, diverged.state) == ({}, "nan", "diverged")
     assert cut.state == "waiting"
     assert result(sweep, entries, alive=True).trials[2].state == "running"
     (anchor,) = found.anchors
-    assert (dict(anchor.labels), anchor.objective) == ({"method": "moco_v2", "lr": "0.1"}, "top-1")
+    assert (dict(anchor.labels), anchor.objective) == ({"method": "MoCo-v2", "lr": "0.1"}, "top-1")
     assert [each.direction for each in found.objectives] == ["max", "min"]
 
 
