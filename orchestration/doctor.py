@@ -101,7 +101,7 @@ def _machine_code() -> Finding:
     """Compile what colors views on a CPU, or find it compiled."""
     answer = _probe(CODE)
     if isinstance(answer, str) or not answer["ready"]:
-        fact = answer if isinstance(answer, str) else "none works: views of color images take ten times as long on a CPU"
+        fact = answer if isinstance(answer, str) else "none works: color views take ten times as long on a CPU"
         return Finding("C compiler", "warn", fact, "install gcc or clang, or name one in $CC")
     return Finding("C compiler", "ok", "views of color images are made by machine code")
 

@@ -19,9 +19,9 @@ from typing import Any
 
 import jobs
 from jobs.contract import Job, Resources
-from orchestration import storage
+from orchestration import describing, naming, records, storage
 from orchestration.backend import Backend, Ended
-from orchestration.errors import StoreError
+from orchestration.errors import LeoclrOpsError, StoreError
 from orchestration.folders import StageFolder, read_run, write_run
 from orchestration.plan import Plan, State
 from orchestration.progress import StageView
@@ -30,7 +30,7 @@ from orchestration.records import Ending
 from orchestration.spec import PipelineSpec
 from orchestration.storage import Home
 from orchestration.tracking import Store
-from orchestration.underway import Underway, job_of
+from orchestration.underway import Underway, context_of, job_of
 
 WAIT_S = 2.0  # between two looks at a stage that another submit is running
 RETRY_S = 1.0  # before a crashed stage starts again
@@ -139,7 +139,11 @@ class Submission:
         """End the submission's run, as `stopped` for that reason, failed or finished; let go of all folders."""
         outcome = self.outcome(stopped=bool(stopped))
         status: Ending = "KILLED" if stopped else "FAILED" if outcome.failed else "FINISHED"
-        self.end(self.run_id, status, "; ".join(outcome.failed)[:2000] or stopped)
+        with contextlib.suppress(
+            LeoclrOpsError
+        ):  # the next look ends it; a wrong table file is told when it is printed
+            self._store.end(self.run_id, status, reason="; ".join(outcome.failed)[:2000] or stopped)
+            describing.describe(self._spec, self._store, self.run_id, is_trial=records.SWEEP in self._tags)
         self.release()
         return outcome
 
@@ -216,6 +220,7 @@ class Submission:
             pipeline=self._plan.pipeline,
             arm_labels=self._labels[stage.plan.arms[0]],
             resume=folder.run_id() or stage.plan.resume,
+            context=context_of(stage, self._stages, naming.axes_of(self._tags, records.AXIS)),
         )
         folder.note_run(stage.run_id)
         self._record(stage)

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from orchestration import naming
 from orchestration.connection import EXPERIMENT, without_secrets
 from orchestration.errors import LeoclrOpsError, StoreError
 from orchestration.storage import Home
@@ -29,17 +30,19 @@ QUIET = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETR
 
 
 @contextmanager
-def address(home: Home, *, host: str, port: int | None) -> Iterator[tuple[str, bool]]:
+def address(home: Home, *, host: str, port: int | None, page: str = "") -> Iterator[tuple[str, bool]]:
     """Yield the address of the runs' page, and whether a server of ours is behind it, which ends with the block.
 
+    `page` names another one, from its `#` on.
     Raises: LeoclrOpsError when `port` is taken, StoreError when the server does not come up.
     """
     uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home.database}"
     if uri.startswith(("http://", "https://")):
-        yield _runs_page(without_secrets(uri).rstrip("/")), False
+        server = without_secrets(uri).rstrip("/")
+        yield f"{server}/{page}" if page else _runs_page(server), False
         return
     with serving(uri, home, host=host, port=free_port(host, port)) as server:
-        yield _runs_page(server), True
+        yield f"{server}/{page}" if page else _runs_page(server), True
 
 
 def command(home: Home, *, host: str, port: int) -> list[str]:
@@ -118,7 +121,7 @@ def _runs_page(server: str) -> str:
             experiment = json.load(answer)["experiment"]["experiment_id"]
     except (urllib.error.URLError, TimeoutError, ValueError, KeyError):
         return server
-    return f"{server}/#/experiments/{experiment}/runs"
+    return f"{server}/#/experiments/{experiment}/runs?viewStateShareKey={naming.VIEW}&{naming.MACHINE_LEARNING}"
 
 
 def _answers(url: str, server: subprocess.Popen[bytes]) -> bool:

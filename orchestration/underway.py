@@ -11,6 +11,7 @@ from typing import Literal
 from jobs.contract import Job
 from jobs.inputs import BACKBONE
 from orchestration.folders import StageFolder
+from orchestration.naming import Context
 from orchestration.plan import PlannedStage
 from orchestration.progress import StageState, StageView
 from orchestration.recorder import Progress
@@ -92,6 +93,12 @@ class Underway:
         if self.is_running and progress.fraction > SOON:
             return seconds * (1 - progress.fraction) / progress.fraction
         return self.plan.estimate_s
+
+
+def context_of(stage: Underway, stages: Mapping[str, Underway], axes: Mapping[str, str]) -> Context:
+    """Return what the run of a stage is shown with: the pre-training it stands on, and the axes of its trial."""
+    origins = [stages[needed] for needed in stage.plan.inputs.values() if stages[needed].plan.kind == "pretrain"]
+    return Context(origins[0].plan, origins[0].run_id, axes) if origins else Context(axes=axes)
 
 
 def job_of(stage: Underway, stages: Mapping[str, Underway], store: Store, *, spec: PipelineSpec, home: Home) -> Job:

@@ -14,8 +14,9 @@ from orchestration.cli import app
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "help.txt"
 COMMANDS = (
-    "", "submit", "plan", "status", "logs", "cancel", "table", "ui", "doctor", "pipelines", "sweep", "sweeps", "import",
-    "export", "data", "data check", "data fetch", "data pack", "table show", "table verify",
+    "", "submit", "plan", "status", "logs", "cancel", "table", "table show", "table verify", "ui", "doctor", "clusters",
+    "pipelines", "sweep", "sweeps", "report", "explain", "import", "export", "data", "data check", "data fetch",
+    "data pack",
 )  # fmt: skip
 HEAVY = {"torch", "ray", "mlflow", "pydantic", "rich", "numpy", "yaml", "psutil"}
 

@@ -96,4 +96,15 @@ def test_all_checks_report_in_a_fixed_order(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setattr(doctor, "RAY", 'print(\'{"ray": "2.60"}\')')
     monkeypatch.setattr(doctor, "_store", lambda home: Finding("store", "ok", ""))
     names = [finding.name for finding in doctor.examine(Home(tmp_path))]
-    assert names == ["versions", "torch pair", "GPU", "C compiler", "Ray", "store", "disk", "memory", "shared memory", "git"]
+    assert names == [
+        "versions",
+        "torch pair",
+        "GPU",
+        "C compiler",
+        "Ray",
+        "store",
+        "disk",
+        "memory",
+        "shared memory",
+        "git",
+    ]

@@ -73,7 +73,10 @@ def test_a_remote_server_is_only_named_and_without_its_password(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://ann:secret@{server}/")
     with ui.address(Home(tmp_path), host="127.0.0.1", port=None) as (address, ours):
-        assert (address, ours) == (f"http://{server}/#/experiments/7/runs", False)
+        page = "#/experiments/7/runs?viewStateShareKey=leoclr-ops&workflowType=machine_learning"
+        assert (address, ours) == (f"http://{server}/{page}", False)
+    with ui.address(Home(tmp_path), host="127.0.0.1", port=None, page="#/compare-runs") as (address, ours):
+        assert (address, ours) == (f"http://{server}/#/compare-runs", False)
 
 
 def test_a_server_that_does_not_know_us_shows_its_front_page(

@@ -66,15 +66,16 @@ def finish(store: Store, folder: Path, seeds: tuple[int, ...] = (0, 1)) -> dict[
         arm = stage.arms[0]
         run_id = store.begin_stage(stage, parent=parent, pipeline="tiny", arm_labels=labels[arm], resume=None)
         metrics = {"top1": 80.0 + number} if stage.kind == "knn" else {"knn_top1": 50.0}
-        result = _result(folder / f"result-{number}", json.dumps(metrics).encode())
+        made_of = result(folder / f"result-{number}", json.dumps(metrics).encode())
         ended_ms = int(store.stage_runs([run_id])[run_id].started_ms) + 3_600_000
-        store.finish_stage(run_id, metrics=metrics, result=result, ended_ms=ended_ms)
+        store.finish_stage(run_id, metrics=metrics, result=made_of, ended_ms=ended_ms)
         store.record_arm(parent, arm, stage.name, run_id)
         runs[f"{stage.name} {arm}"] = run_id
     return runs
 
 
-def _result(folder: Path, metrics: bytes) -> Path:
+def result(folder: Path, metrics: bytes) -> Path:
+    """Write what a stage leaves, sealed."""
     folder.mkdir()
     files = {"metrics.json": metrics, "backbone.safetensors": b"weights" + metrics}
     for name, content in files.items():
