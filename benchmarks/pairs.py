@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 Run = Callable[[], object]
-ROUNDS = 5  # an odd number: the median is one of them
+ROUNDS = 3  # an odd number: the median is one of them
 
 
 @dataclass(frozen=True, slots=True)
