@@ -130,28 +130,35 @@ class _Link:
 
 
 class _Reports:
-    """The actor between the driver and Tune's trials: what was told of each trial and not yet taken."""
+    """The actor between the driver and Tune's trials: all that was told of each trial.
+
+    A report is asked for by its place, and stays: Tune may start the actor of a trial anew, and what was given to the
+    first one is there for the second.
+    """
 
     def __init__(self) -> None:
         import asyncio
         from collections import defaultdict
 
-        self._queues: Any = defaultdict(asyncio.Queue)
+        self._told: dict[int, list[dict[str, Any]]] = defaultdict(list)
+        self._news = asyncio.Condition()
         self._closed = False
 
     async def put(self, number: int, report: dict[str, Any]) -> None:
-        await self._queues[number].put(report)
+        async with self._news:
+            self._told[number].append(report)
+            self._news.notify_all()
 
-    async def next(self, number: int) -> dict[str, Any]:
-        if self._closed:
-            return {"done": True}
-        found: dict[str, Any] = await self._queues[number].get()
-        return found
+    async def at(self, number: int, place: int) -> dict[str, Any]:
+        told = self._told[number]
+        async with self._news:
+            await self._news.wait_for(lambda: self._closed or len(told) > place)
+        return told[place] if len(told) > place else {"done": True}
 
     async def close(self) -> None:
-        self._closed = True
-        for each in self._queues.values():
-            await each.put({"done": True})
+        async with self._news:
+            self._closed = True
+            self._news.notify_all()
 
 
 def _follower() -> Any:
@@ -161,16 +168,17 @@ def _follower() -> Any:
         """Waits for the reports of one trial after the other."""
 
         def setup(self, config: dict[str, Any], reports: Any = None) -> None:
-            self._number, self._reports = config["number"], reports
+            self._number, self._place, self._reports = config["number"], 0, reports
 
         def step(self) -> dict[str, Any]:
             import ray
 
-            report: dict[str, Any] = ray.get(self._reports.next.remote(self._number))
+            report: dict[str, Any] = ray.get(self._reports.at.remote(self._number, self._place))
+            self._place += 1
             return report
 
         def reset_config(self, new_config: dict[str, Any]) -> bool:
-            self._number = new_config["number"]
+            self._number, self._place = new_config["number"], 0
             return True
 
         def save_checkpoint(self, checkpoint_dir: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import pickle
 
@@ -9,7 +10,7 @@ import pytest
 from ray.tune import schedulers
 
 from orchestration.sweep.options import Asha, Median, NoScheduler
-from orchestration.sweep.tune import _Link, _Past, _replay, _scheduler
+from orchestration.sweep.tune import _Link, _Past, _replay, _Reports, _scheduler
 
 
 def decide(scheduler: schedulers.TrialScheduler, name: str, epoch: int, value: float) -> str:
@@ -64,3 +65,20 @@ def test_what_tune_copies_is_the_same_and_what_it_saves_does_nothing() -> None:
     copied.call(3)
     assert told == [3]
     assert pickle.loads(pickle.dumps(link)).call is None
+
+
+def test_an_actor_that_takes_over_gets_what_the_first_one_asked_for() -> None:
+    """A report that went to the question of an actor that was gone left its trial, and so the sweep, without an end."""
+
+    async def act() -> list[dict[str, object]]:
+        reports = _Reports()
+        gone = asyncio.create_task(reports.at(0, 0))
+        await asyncio.sleep(0)  # it waits now
+        await reports.put(0, {"epoch": 1, "value": 50.0})
+        await reports.put(0, {"done": True})
+        await gone
+        again = [await asyncio.wait_for(reports.at(0, place), 5.0) for place in range(2)]
+        await reports.close()
+        return [*again, await asyncio.wait_for(reports.at(1, 0), 5.0)]
+
+    assert asyncio.run(act()) == [{"epoch": 1, "value": 50.0}, {"done": True}, {"done": True}]
