@@ -68,6 +68,7 @@ def test_the_local_profile_names_these_services() -> None:
 
 def test_the_bucket_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import runpy
+    import urllib.request
 
     from moto.server import ThreadedMotoServer
 
@@ -81,7 +82,8 @@ def test_the_bucket_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         "AWS_DEFAULT_REGION": "us-east-1",
     }.items():
         monkeypatch.setenv(name, value)
-    try:
+    try:  # moto keeps what other tests of this process made
+        urllib.request.urlopen(urllib.request.Request(f"http://{host}:{port}/moto-api/reset", method="POST")).close()
         for _ in range(2):
             found = runpy.run_path(str(CLUSTER / "compose" / "make_bucket.py"))
             names = [bucket["Name"] for bucket in found["s3"].list_buckets()["Buckets"]]
