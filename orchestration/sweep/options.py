@@ -151,10 +151,7 @@ def budget(raw: Tree, chosen: Search, place: Place) -> Budget:
 
 def goals(raw: Tree, place: Place) -> dict[str, Goal]:
     """Return the objectives by title. Raises: SpecError."""
-    found: dict[str, Goal] = {}
-    for title, given in mapping(raw, place).items():
-        where = place.at(title)
-        found[title] = check.check(Goal, mapping(given, where), where=_under(where), noun="option")
+    found = _titled(Goal, raw, place)
     if not found:
         hint = "such as `linear top-1: {stage: linear, metric: top1}`"
         raise SpecError("there is no objective, so trials cannot be compared", place=str(place), hint=hint)
@@ -163,11 +160,14 @@ def goals(raw: Tree, place: Place) -> dict[str, Goal]:
 
 def guards(raw: Tree, place: Place) -> dict[str, Guard]:
     """Return the guards by title. Raises: SpecError."""
-    found: dict[str, Guard] = {}
-    for title, given in mapping(raw, place).items():
-        where = place.at(title)
-        found[title] = check.check(Guard, mapping(given, where), where=_under(where), noun="option")
-    return found
+    return _titled(Guard, raw, place)
+
+
+def _titled(kind: type[check.T], raw: Tree, place: Place) -> dict[str, check.T]:
+    return {
+        title: check.check(kind, mapping(given, place.at(title)), where=_under(place.at(title)), noun="option")
+        for title, given in mapping(raw, place).items()
+    }
 
 
 def _given(raw: Tree, place: Place) -> dict[str, Tree]:
