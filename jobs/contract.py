@@ -22,9 +22,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from leoclr.compiling import Compile
 
@@ -52,12 +52,39 @@ class Params(Protocol):
     def seed(self) -> int: ...
 
 
-class Resources(BaseModel):
-    """Where and how a stage runs; nothing here changes a number by more than the rounding of a worker count."""
+class Workers(BaseModel):
+    """So many workers as there is room for: an attempt begins with one number, the next may begin with another."""
 
     model_config = FROZEN
 
-    workers: int = Field(default=1, ge=1, le=4096)  # processes of data-parallel training; 1 runs in a warm process
+    min: int = Field(ge=1, le=4096)
+    max: int = Field(ge=1, le=4096)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Workers:
+        if self.min > self.max:
+            raise ValueError(f"min: {self.min} is more than max, {self.max}")
+        return self
+
+
+def _form(value: Any) -> str:
+    return "range" if isinstance(value, dict | Workers) else "number"
+
+
+class Resources(BaseModel):
+    """Where and how a stage runs; none of it is fingerprinted.
+
+    The global batch is the recipe's, whatever the workers: they share it. So their number changes a result by the order
+    of its sums alone, unless batch norm sees a worker's share only: `sync_bn` makes it see the whole batch.
+    """
+
+    model_config = FROZEN
+
+    # Processes of data-parallel training; one alone runs in a warm process.
+    workers: Annotated[
+        Annotated[int, Field(ge=1, le=4096), Tag("number")] | Annotated[Workers, Tag("range")], Discriminator(_form)
+    ] = 1
+    placement: Literal["pack", "spread", "strict_pack", "strict_spread"] = "pack"  # of several workers, on nodes
     cpus_per_worker: float = Field(default=1, gt=0)  # Ray's logical CPUs; also torch's threads, at least 1
     gpus_per_worker: float | None = Field(default=None, ge=0)  # None: 1 where the cluster has a GPU, else 0
     loader_workers: int = Field(default=0, ge=0)  # decoding processes a worker, for data sets that live in files
@@ -66,7 +93,27 @@ class Resources(BaseModel):
     checkpoint_every_steps: int = Field(default=0, ge=0)  # also inside an epoch, after every so many steps; 0: never
     max_failures: int = Field(
         default=2, ge=0
-    )  # crashed workers or nodes that a stage survives, each time from its checkpoint
+    )  # crashed workers or nodes that a stage survives, each time from its checkpoint; nodes taken away do not count
+
+    @model_validator(mode="after")
+    def _whole_gpus(self) -> Resources:
+        if self.gpus_per_worker is not None and self.gpus_per_worker > 1 and self.gpus_per_worker % 1:
+            raise ValueError("gpus_per_worker: expected a whole number, or a share of one GPU")
+        return self
+
+    @property
+    def fewest(self) -> int:
+        """How many workers an attempt has at least."""
+        return self.workers if isinstance(self.workers, int) else self.workers.min
+
+    @property
+    def most(self) -> int:
+        """How many workers an attempt has at most."""
+        return self.workers if isinstance(self.workers, int) else self.workers.max
+
+    def of(self, workers: int) -> Resources:
+        """Return these resources with a number of workers instead of a range."""
+        return self.model_copy(update={"workers": workers})
 
 
 class Point(BaseModel):
@@ -99,6 +146,7 @@ class Job(BaseModel):
     resources: Resources
     folder: str  # of the stage: journal, checkpoints, result; on a file system that every worker sees
     inputs: dict[str, str] = {}  # file of the upstream backbone, by the upstream stage's kind
+    begins: int = 0  # epochs that the pre-training which this one goes on from has had: its state is inputs["checkpoint"]
     data_root: str  # for `params.dataset`: the user's folder, or where generated data may be cached
     trial: Point | None = None  # this job tries a point of its stage's grid; None: it is the stage itself
     trials: int = 0  # that were run before the stage itself

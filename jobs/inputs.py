@@ -18,6 +18,9 @@ P = TypeVar("P")
 BACKBONE = "backbone.safetensors"
 """The file of a result that evaluations start from."""
 
+CHECKPOINT = "checkpoint.pt"
+"""The file of a result with all that decides the next number: what a pre-training goes on from."""
+
 
 def params(job: Job, kind: type[P]) -> P:
     """Return the typed params of `job`; they were checked before it was sent."""

@@ -27,6 +27,7 @@ from filelock import FileLock
 from torch import distributed as dist
 
 from jobs.contract import Job
+from jobs.inputs import CHECKPOINT
 from jobs.journal import Journal
 from leoclr import checkpoint, distributed
 from leoclr.checkpoint import Position
@@ -82,15 +83,16 @@ def _first_says(question: Callable[[], Any], device: torch.device) -> Any:
 def _train(job: Job, work: Work, at: Position, device: torch.device) -> None:
     """Run the epochs from `at` on."""
     journal, saved_at = _journal(job, work), time.monotonic()
+    end = int(job.params.get("until") or work.epochs)
     try:
-        for epoch in range(at.epoch, work.epochs):
+        for epoch in range(at.epoch, end):
             steps = work.steps(epoch)
             work.start_epoch(epoch, at.step)
             for step in range(at.step + 1, steps + 1):
                 numbers = work.train_step()
                 at = Position(epoch, step, at.total + 1)
                 if journal:
-                    share = (job.trials + (epoch + step / steps) / work.epochs) / (job.trials + 1)
+                    share = (job.trials + (epoch - job.begins + step / steps) / (end - job.begins)) / (job.trials + 1)
                     journal.step(at.total, numbers, (epoch + 1, work.epochs, share))
                 every = job.resources.checkpoint_every_steps
                 if every and at.total % every == 0 and step < steps:
@@ -99,7 +101,7 @@ def _train(job: Job, work: Work, at: Position, device: torch.device) -> None:
             monitor = work.end_epoch(epoch)
             if journal:
                 journal.epoch(epoch, at.total, monitor)
-            if at.epoch < work.epochs and _first_says(partial(_is_old, saved_at, job), device):
+            if at.epoch < end and _first_says(partial(_is_old, saved_at, job), device):
                 _checkpoint(job, work, at, journal, device)
                 saved_at = time.monotonic()
     finally:
@@ -150,6 +152,8 @@ def _resume(job: Job, work: Work, device: torch.device) -> Position:
     logging.getLogger("ray.train").setLevel(logging.WARNING)  # it tells every report on the console
     root = Path(job.folder) / "checkpoints"
     choice = _first_says(lambda: checkpoint.latest(root, fingerprint=job.fingerprint), device)
+    if choice is None and job.begins:
+        return _go_on(job, work, device)
     if choice is None:
         log.info("%s starts on %s with %d worker(s)", job.stage, device, distributed.world_size())
         return Position()
@@ -161,6 +165,19 @@ def _resume(job: Job, work: Work, device: torch.device) -> Position:
     return Position(at.epoch, at.step, at.total)
 
 
+def _go_on(job: Job, work: Work, device: torch.device) -> Position:
+    """Take the state with which the pre-training before this one ended, and return its position."""
+    path = Path(job.inputs["checkpoint"])
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+        work.load(state["work"])
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise checkpoint.CheckpointError(f"{job.stage} cannot go on from {path}: {error}") from error
+    _set_random_state(state["random"], device)
+    log.info("%s goes on after epoch %d on %s", job.stage, job.begins, device)
+    return Position(job.begins, 0, sum(work.steps(epoch) for epoch in range(job.begins)))
+
+
 def _commit(job: Job, work: Work, final: Numbers, device: torch.device, export: Export | None) -> None:
     """Write the result whole: its manifest is the commit marker, and it appears under its name in one rename."""
     folder = Path(job.folder)
@@ -168,7 +185,7 @@ def _commit(job: Job, work: Work, final: Numbers, device: torch.device, export: 
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()
     if job.trial is None:  # of a trial only the numbers count, and a grid has dozens
-        torch.save({"work": work.state(), "random": _random_state(device)}, draft / "checkpoint.pt")
+        torch.save({"work": work.state(), "random": _random_state(device)}, draft / CHECKPOINT)
     (draft / "metrics.json").write_text(json.dumps({k: float(v) for k, v in final.items()}, indent=1, sort_keys=True))
     (draft / "params.json").write_text(json.dumps({"kind": job.kind, "params": job.params}, indent=1, sort_keys=True))
     shutil.copyfile(folder / "log.txt", draft / "log.txt")

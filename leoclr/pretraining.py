@@ -103,8 +103,11 @@ class Pretraining:
 
     def load(self, state: dict[str, Any]) -> None:
         self.method.load_state_dict(state["method"])
-        if self._stepper.optimizer:
-            self._stepper.optimizer.load_state_dict(state["optimizer"])
+        if optimizer := self._stepper.optimizer:
+            own = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+            optimizer.load_state_dict(state["optimizer"])
+            for group, settings in zip(optimizer.param_groups, own, strict=True):
+                group |= settings  # the momentum and the decay of these settings, should those of the state differ
 
     def finish(self) -> Mapping[str, Number]:
         return self._monitor()

@@ -108,7 +108,7 @@ def fingerprints(spec: PipelineSpec, *, digests: Mapping[str, str], results_vers
 
 def estimate(spec: StageSpec, past: Sequence[PastRun]) -> float | None:
     """Return the median seconds of finished runs alike, each scaled by its epochs; resources are ignored."""
-    alike = ["dataset", "method"] if spec.kind == "pretrain" else ["dataset"]
+    alike = ["dataset", "method", "until"] if spec.kind == "pretrain" else ["dataset"]
     mine = spec.params_json
     times = [
         run.seconds * ratio

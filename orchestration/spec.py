@@ -9,66 +9,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import jobs
-from jobs.contract import Params, Resources
+from jobs.contract import Resources
 from leoclr.evaluate.protocols import PROTOCOLS
-from orchestration import check, matrix, order
+from orchestration import check, continuing, matrix, order
 from orchestration.document import Place, Tree, dump, mapping, only, read_file, show, text
 from orchestration.errors import NotFound, SpecError, did_you_mean
+from orchestration.stages import Arm as Arm
+from orchestration.stages import PipelineSpec as PipelineSpec
+from orchestration.stages import StageSpec as StageSpec
 
 _FOLDER = Path(__file__).parent
 _HEAD = ("name", "title", "table", "data", "matrix")
 _STAGE = ("kind", "needs", "params", "resources")
 NAME = re.compile(r"(?!.*\.\.)[a-z0-9][a-z0-9._-]{0,63}")
 _STAGE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")  # no dot: it would break paths
-
-
-@dataclass(frozen=True, slots=True)
-class StageSpec:
-    """One stage of one arm, checked."""
-
-    name: str
-    kind: str  # a key of jobs.STAGES
-    needs: tuple[str, ...]  # names of the stages it comes after
-    params: Params  # what decides its numbers
-    params_json: dict[str, Any]  # the same as JSON, defaults filled in: what is fingerprinted
-    resources: Resources  # where and how it runs
-
-
-@dataclass(frozen=True, slots=True)
-class Arm:
-    """One arm of the comparison: a point of the matrix and the stages that it runs."""
-
-    labels: Mapping[str, str]  # label by axis, in file order; empty without a matrix
-    stages: Mapping[str, StageSpec]  # by name, in file order
-
-    @property
-    def name(self) -> str:
-        """The labels in words.
-
-        >>> Arm({"method": "leoclr", "seed": "0", "pretrain.params.settings.temperature": "0.1"}, {}).name
-        'leoclr seed=0 temperature=0.1'
-        """
-        return " ".join(
-            label if axis == "method" else f"{axis.rpartition('.')[2]}={label}" for axis, label in self.labels.items()
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class PipelineSpec:
-    """A pipeline file, checked."""
-
-    name: str
-    title: str
-    table: str | None  # name of a shipped table or absolute path of one; printed at the end
-    data: Mapping[str, Path]  # absolute root folder by data set name
-    arms: tuple[Arm, ...]
-    source: str  # the path or the shipped name that it was loaded from
-    yaml: str  # resolved: overrides and matrix applied, defaults filled in
 
 
 def load(reference: str, overrides: Sequence[str | matrix.Change] = ()) -> PipelineSpec:
@@ -207,6 +165,7 @@ def _arm(
     arm = Arm(draft.labels, {})
     try:
         stages = {name: _stage(name, draft, kind=kinds[name], needs=needs[name], file=file) for name in draft.stages}
+        continuing.check(stages, lambda path: draft.place(path, file))
     except SpecError as error:
         fact = error.fact if is_first else f"{error.fact} (in arm {show(arm.name)})"  # earlier arms were well
         raise SpecError(fact, place=error.place, hint=error.hint) from None

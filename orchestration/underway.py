@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from jobs.contract import Job
-from jobs.inputs import BACKBONE
+from jobs.inputs import BACKBONE, CHECKPOINT
 from orchestration.folders import StageFolder
 from orchestration.naming import Context
 from orchestration.plan import PlannedStage
@@ -106,11 +106,13 @@ def job_of(stage: Underway, stages: Mapping[str, Underway], store: Store, *, spe
 
     `stages` are those of the submission, by fingerprint. Raises: StoreError when a result cannot be fetched.
     """
-    plan, inputs = stage.plan, {}
+    plan, inputs, begins = stage.plan, dict[str, str](), 0
     for needed in plan.inputs.values():
         upstream = stages[needed]
         if upstream.state in ("done", "reused") and upstream.run_id and upstream.plan.kind == "pretrain":
-            inputs[upstream.plan.kind] = str(store.fetch(upstream.run_id, BACKBONE))
+            name, file = ("checkpoint", CHECKPOINT) if plan.kind == "pretrain" else ("pretrain", BACKBONE)
+            inputs[name] = str(store.fetch(upstream.run_id, file))
+            begins = upstream.plan.spec.params_json.get("until", 0) if plan.kind == "pretrain" else 0
     dataset = plan.spec.params.dataset
     return Job(
         stage=plan.name,
@@ -120,5 +122,6 @@ def job_of(stage: Underway, stages: Mapping[str, Underway], store: Store, *, spe
         resources=plan.spec.resources,
         folder=str(StageFolder(home.stage(plan.fingerprint)).path),
         inputs=inputs,
+        begins=begins,
         data_root=str(spec.data.get(dataset, home.data(dataset))),
     )
