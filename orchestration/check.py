@@ -93,7 +93,7 @@ def _say(
     where: Where,
     noun: str,
 ) -> SpecError:
-    path = tuple(str(step) for step in first["loc"])
+    path = _without_tags(raw, _path(first))
     if first["type"] in _UNKNOWN:
         known = _fields(kind, path[:-1])
         hint = did_you_mean(path[-1], known) if known else "nothing can be set here"
@@ -107,7 +107,7 @@ def _say(
     path = _existing(raw, path)  # a union adds steps that are not in the file
     if first["type"] == "value_error":
         return _own_words(first, path, raw=raw, fields=_fields(kind, path), where=where)
-    wanted = [_expected(f) for f in findings if _existing(raw, tuple(str(s) for s in f["loc"])) == path]
+    wanted = [_expected(f) for f in findings if _existing(raw, _without_tags(raw, _path(f))) == path]
     given = _value(raw, path)
     hint = ""
     if first["type"] in ("literal_error", "enum") and isinstance(given, str):
@@ -139,6 +139,19 @@ def _own_words(
     if isinstance(given, int | float | str) and str(given) not in message:
         message += f", got {show(given)}"
     return SpecError(printable(message), place=str(where(path)))
+
+
+def _path(finding: ErrorDetails) -> tuple[str, ...]:
+    return tuple(str(step) for step in finding["loc"])
+
+
+def _without_tags(raw: Mapping[str, Tree], path: tuple[str, ...]) -> tuple[str, ...]:
+    """Return `path` without the steps by which pydantic names the members of a union, and which no file has."""
+    kept: tuple[str, ...] = ()
+    for place, step in enumerate(path, start=1):
+        if place == len(path) or _existing(raw, (*kept, step)) == (*kept, step):
+            kept = (*kept, step)
+    return kept
 
 
 def _existing(raw: Tree | Mapping[str, Tree], path: tuple[str, ...]) -> tuple[str, ...]:

@@ -40,8 +40,7 @@ def test_values_are_frozen(value: Any) -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("workers", 0),
-        ("workers", 4097),
+        ("placement", "near"),
         ("cpus_per_worker", 0),
         ("gpus_per_worker", -1),
         ("loader_workers", -1),
@@ -55,6 +54,31 @@ def test_resources_refuse_the_impossible_by_name(field: str, value: object) -> N
     with pytest.raises(ValidationError) as caught:
         Resources.model_validate({field: value})
     assert [error["loc"] for error in caught.value.errors()] == [(field,)]
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (0, "greater than or equal to 1"),
+        (4097, "less than or equal to 4096"),
+        ({"min": 3, "max": 2}, "min: 3 is more than max, 2"),
+        ({"min": 0, "max": 2}, "greater than or equal to 1"),
+        ({"min": 1}, "Field required"),
+    ],
+)
+def test_workers_are_a_number_or_a_range(value: object, says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        Resources.model_validate({"workers": value})
+    few = Resources.model_validate({"workers": {"min": 2, "max": 8}})
+    assert (few.fewest, few.most) == (2, 8)
+    assert (few.of(4).fewest, few.of(4).most, few.of(4).workers) == (4, 4, 4)
+    assert Resources.model_validate(few.model_dump(mode="json")) == few
+
+
+def test_a_worker_has_whole_gpus_or_a_share_of_one() -> None:
+    assert [Resources(gpus_per_worker=count).gpus_per_worker for count in (0.25, 1, 8)] == [0.25, 1, 8]
+    with pytest.raises(ValidationError, match="gpus_per_worker: expected a whole number, or a share of one GPU"):
+        Resources(gpus_per_worker=1.5)
 
 
 def test_a_stage_runs_in_one_process_unless_told() -> None:
