@@ -8,22 +8,27 @@ A stage kind's module, which imports torch, is imported only when a pipeline nam
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import jobs
 from jobs.contract import Resources
 from leoclr.evaluate.protocols import PROTOCOLS
-from orchestration import check, continuing, matrix, order
-from orchestration.document import Place, Tree, dump, mapping, only, read_file, show, text
+from orchestration import check, continuing, matrix, order, parts
+from orchestration.document import Place, Tree, mapping, only, read, read_file, show, text
 from orchestration.errors import NotFound, SpecError, did_you_mean
+from orchestration.parts import cut as cut
+from orchestration.parts import going_on as going_on
+from orchestration.parts import part as part
+from orchestration.parts import placed as placed
 from orchestration.stages import Arm as Arm
 from orchestration.stages import PipelineSpec as PipelineSpec
 from orchestration.stages import StageSpec as StageSpec
 
 _FOLDER = Path(__file__).parent
 _HEAD = ("name", "title", "table", "data", "matrix")
+_WRITTEN = ("name", "title", "table", "data", "arms")  # of a file whose matrix is expanded
 _STAGE = ("kind", "needs", "params", "resources")
 NAME = re.compile(r"(?!.*\.\.)[a-z0-9][a-z0-9._-]{0,63}")
 _STAGE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")  # no dot: it would break paths
@@ -34,19 +39,31 @@ def load(reference: str, overrides: Sequence[str | matrix.Change] = ()) -> Pipel
 
     A change that another file asks for, as a sweep does, carries its own place.
 
-    A reference with a slash, or that ends in .yaml or .yml, is a path; another is a shipped name first.
+    A reference with a slash, or that ends in .yaml or .yml, is a path; another is a shipped name first. A file may
+    also be a `PipelineSpec.yaml`, which has its arms written out instead of a matrix.
     Raises: SpecError for what is wrong in the file; NotFound when there is no such file.
     """
     path = _find(reference)
     file = Place(reference if path.name == Path(reference).name else path.name)
-    document = mapping(read_file(path, file.file), file)
+    return _load(mapping(read_file(path, file.file), file), overrides, path=path, file=file, source=reference)
+
+
+def recorded(content: str, source: str) -> PipelineSpec:
+    """Return a pipeline from its `PipelineSpec.yaml`; messages call it `source`. Raises: SpecError."""
+    file = Place(source)
+    return _load(mapping(read(content, file), file), (), path=Path(), file=file, source=source)
+
+
+def _load(
+    document: dict[str, Tree], overrides: Sequence[str | matrix.Change], *, path: Path, file: Place, source: str
+) -> PipelineSpec:
     changes = [matrix.parse(each) if isinstance(each, str) else each for each in overrides]
     head = [change for change in changes if change.path[0] in _HEAD]
     for change in head:
         matrix.override_head(document, change, file)
-    only(document, (*_HEAD, "stages"), file)
+    only(document, _WRITTEN if "arms" in document else (*_HEAD, "stages"), file)
     try:
-        return _pipeline(document, [c for c in changes if c not in head], path=path, file=file, source=reference)
+        return _pipeline(document, [c for c in changes if c not in head], path=path, file=file, source=source)
     except SpecError as error:
         raise matrix.blame(error, head, file) from None
 
@@ -54,31 +71,6 @@ def load(reference: str, overrides: Sequence[str | matrix.Change] = ()) -> Pipel
 def shipped() -> dict[str, Path]:
     """Return the pipelines that come with the package, by name."""
     return {path.stem: path for path in sorted((_FOLDER / "pipelines").glob("*.yaml"))}
-
-
-def cut(spec: PipelineSpec, stages: Collection[str]) -> PipelineSpec:
-    """Return `spec` with these stages alone, and those that they need."""
-    arms = []
-    for arm in spec.arms:
-        kept, todo = set[str](), list(stages)
-        while todo:
-            name = todo.pop()
-            kept.add(name)
-            todo += arm.stages[name].needs
-        arms.append(Arm(arm.labels, {name: stage for name, stage in arm.stages.items() if name in kept}))
-    head: dict[str, Tree] = {"name": spec.name, "title": spec.title, "table": None}
-    return replace(spec, arms=tuple(arms), table=None, yaml=_resolved(head, spec.data, arms))
-
-
-def part(spec: PipelineSpec, stages: Mapping[str, Collection[str]]) -> PipelineSpec:
-    """Return `spec` with these stages, by the name of their arm, and no others."""
-    arms = tuple(
-        replace(arm, stages={name: stage for name, stage in arm.stages.items() if name in stages[arm.name]})
-        for arm in spec.arms
-        if arm.name in stages
-    )
-    head: dict[str, Tree] = {"name": spec.name, "title": spec.title, "table": spec.table}
-    return replace(spec, arms=arms, yaml=_resolved(head, spec.data, arms))
 
 
 def _find(reference: str) -> Path:
@@ -103,17 +95,40 @@ def _pipeline(
     document: dict[str, Tree], changes: list[matrix.Change], *, path: Path, file: Place, source: str
 ) -> PipelineSpec:
     name = _name(document.get("name", path.stem), given="name" in document, place=file.at("name"))
-    raw, kinds = _stages(document.get("stages"), file.at("stages"))
-    needs = order.needs({name: stage.get("needs") for name, stage in raw.items()}, kinds, file.at("stages"))
-    axes = mapping(document.get("matrix"), file.at("matrix"))
-    drafts = matrix.expand(axes, raw, kinds=kinds, overrides=changes, file=file)
-    arms = tuple(_arm(d, is_first=d is drafts[0], kinds=kinds, needs=needs, file=file) for d in drafts)
+    arms = (_written if "arms" in document else _expanded)(document, changes, file)
     head: dict[str, Tree] = {"name": name, "title": text(document.get("title", name), file.at("title"))}
     table = _table(document.get("table"), path.parent, file.at("table"))
     data = _data(document.get("data"), path.parent, file.at("data"))
     return PipelineSpec(
-        name, str(head["title"]), table, data, arms, source, _resolved({**head, "table": table}, data, arms)
+        name, str(head["title"]), table, data, arms, source, parts.resolved({**head, "table": table}, data, arms)
     )
+
+
+def _expanded(document: Mapping[str, Tree], changes: Sequence[matrix.Change], file: Place) -> tuple[Arm, ...]:
+    """Return the arms of stages and a matrix."""
+    raw, kinds = _stages(document.get("stages"), file.at("stages"))
+    needs = order.needs({name: stage.get("needs") for name, stage in raw.items()}, kinds, file.at("stages"))
+    axes = mapping(document.get("matrix"), file.at("matrix"))
+    drafts = matrix.expand(axes, raw, kinds=kinds, overrides=changes, file=file)
+    return tuple(_arm(d, is_first=d is drafts[0], kinds=kinds, needs=needs, file=file) for d in drafts)
+
+
+def _written(document: Mapping[str, Tree], changes: Sequence[matrix.Change], file: Place) -> tuple[Arm, ...]:
+    """Return the arms that are written out one by one."""
+    listed, place = document["arms"], file.at("arms")
+    if not isinstance(listed, list) or not 0 < len(listed) <= matrix.MAX_ARMS:
+        raise SpecError(f"expected a list of 1 to {matrix.MAX_ARMS} arms", place=str(place))
+    arms: dict[str, Arm] = {}
+    for index, each in enumerate(listed):
+        at = place.at(str(index))
+        only(raw := mapping(each, at), ("labels", "stages"), at)
+        labels = {axis: text(label, at.at("labels", axis)) for axis, label in mapping(raw.get("labels"), at).items()}
+        for arm in _expanded({"stages": raw.get("stages")}, changes, Place(str(at))):
+            named = replace(arm, labels=labels)
+            if named.name in arms:
+                raise SpecError(f"two arms are called {show(named.name)}", place=str(at))
+            arms[named.name] = named
+    return tuple(arms.values())
 
 
 def _name(value: Tree, *, given: bool, place: Place) -> str:
@@ -240,20 +255,3 @@ def _table(value: Tree, folder: Path, place: Place) -> str | None:
     if name not in known:
         raise SpecError(f"no table is called {show(name)}", place=str(place), hint=did_you_mean(name, known))
     return name
-
-
-def _resolved(head: dict[str, Tree], data: Mapping[str, Path], arms: Sequence[Arm]) -> str:
-    stages: list[Tree] = [{"labels": dict(arm.labels), "stages": _stages_tree(arm)} for arm in arms]
-    return dump({**head, "data": {name: str(root) for name, root in data.items()}, "arms": stages})
-
-
-def _stages_tree(arm: Arm) -> dict[str, Tree]:
-    return {
-        name: {
-            "kind": stage.kind,
-            "needs": list(stage.needs),
-            "params": stage.params_json,
-            "resources": stage.resources.model_dump(mode="json"),
-        }
-        for name, stage in arm.stages.items()
-    }
