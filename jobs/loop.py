@@ -17,18 +17,23 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
 from filelock import FileLock
 from torch import distributed as dist
 
+import jobs
+from jobs import keeping
 from jobs.contract import Job
 from jobs.inputs import CHECKPOINT
-from jobs.journal import Journal
+from jobs.journal import Diverged, Journal
+from jobs.keeping import Held
+from jobs.preemption import Preempted, Watch
 from leoclr import checkpoint, distributed
 from leoclr.checkpoint import Position
 from leoclr.work import Work
@@ -45,18 +50,18 @@ def run(config: Mapping[str, Any], build: Build, export: Export | None = None) -
 
     `build` makes the work, from params alone, after the seed is set, and must do the same on every worker; `export`
     writes what else the result holds, on the first worker.
-    Raises: Diverged, CheckpointError, DataError; the journal and the last checkpoint stay.
+    Raises: Diverged, Preempted, CheckpointError, DataError; the journal and the last checkpoint stay.
     """
     job = Job.model_validate(config)
     folder, device = Path(job.folder), _device()
-    with logged(folder), alone(folder):
+    with held(folder) as own, logged(folder):
         if _first_says(lambda: _is_finished(job), device):
             log.info("already finished")
             return
         torch.set_num_threads(max(1, int(job.resources.cpus_per_worker)))
         _seed(int(job.params["seed"]))
         work = build(job, device)
-        _train(job, work, _resume(job, work, device), device)
+        _train(_Attempt(job, work, device, own), _resume(job, work, device, own))
         final = work.finish()
         log.info("finished: %s", ", ".join(f"{name} {value:.4g}" for name, value in final.items()))
         if distributed.rank() == 0:
@@ -82,7 +87,7 @@ def _first_says(question: Callable[[], Any], device: torch.device) -> Any:
 
 def _train(job: Job, work: Work, at: Position, device: torch.device) -> None:
     """Run the epochs from `at` on."""
-    journal, saved_at = _journal(job, work), time.monotonic()
+    journal, saved_at, watch = _journal(job, work), time.monotonic(), Watch(device)
     end = int(job.params.get("until") or work.epochs)
     try:
         for epoch in range(at.epoch, end):
@@ -97,6 +102,8 @@ def _train(job: Job, work: Work, at: Position, device: torch.device) -> None:
                 every = job.resources.checkpoint_every_steps
                 if every and at.total % every == 0 and step < steps:
                     _checkpoint(job, work, at, journal, device)
+                if step < steps and watch.stops(at.total):
+                    _leave(job, work, at, journal, device)
             at = Position(epoch + 1, 0, at.total)
             monitor = work.end_epoch(epoch)
             if journal:
@@ -104,7 +111,10 @@ def _train(job: Job, work: Work, at: Position, device: torch.device) -> None:
             if at.epoch < end and _first_says(partial(_is_old, saved_at, job), device):
                 _checkpoint(job, work, at, journal, device)
                 saved_at = time.monotonic()
+            if at.epoch < end and watch.stops(at.total):
+                _leave(job, work, at, journal, device)
     finally:
+        watch.close()
         if journal:
             journal.close()
 
@@ -136,6 +146,12 @@ def _checkpoint(job: Job, work: Work, at: Position, journal: Journal | None, dev
         saved = checkpoint.save(Path(job.folder) / "checkpoints", state, at, fingerprint=job.fingerprint)
         log.info("checkpoint %s: epoch %d, step %d", saved.name, at.epoch, at.step)
     _report({"epoch": at.epoch, "step": at.total}, saved)
+
+
+def _leave(job: Job, work: Work, at: Position, journal: Journal | None, device: torch.device) -> NoReturn:
+    """Seal a checkpoint and stop here: a node of this stage is taken away. Raises: Preempted."""
+    _checkpoint(job, work, at, journal, device)
+    raise Preempted(f"a node is taken away; stopped after step {at.total} with a checkpoint")
 
 
 def _report(numbers: Numbers, saved: Path | None = None) -> None:

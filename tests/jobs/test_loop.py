@@ -15,6 +15,7 @@ from torch import Tensor
 from jobs import journal, loop
 from jobs.contract import Job, Resources
 from jobs.journal import Diverged
+from jobs.preemption import Preempted
 from leoclr import checkpoint
 from leoclr.checkpoint import CheckpointError
 from leoclr.work import Number, Work
@@ -181,6 +182,28 @@ def test_a_killed_run_continues_bit_for_bit(stop_at: int, stage: Stage, calm: An
     last = max((total for total in (3, 4, 6, 8, 9) if total < stop_at), default=0)
     assert work.started[0] == divmod(last, STEPS)  # and not from the start
     assert ("continues from checkpoint" in log) is bool(last)
+
+
+@pytest.mark.parametrize("taken_at", [1, 3, 4, 7, 8, 11])
+def test_a_run_whose_node_is_taken_away_goes_on_at_the_very_next_step(
+    taken_at: int, stage: Stage, calm: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Watch:
+        """The node drains while step `taken_at` is under way."""
+
+        def __init__(self, device: torch.device) -> None: ...
+
+        def stops(self, total: int) -> bool:
+            return total >= taken_at
+
+        def close(self) -> None: ...
+
+    with monkeypatch.context() as patch, pytest.raises(Preempted, match=f"after step {taken_at} with a checkpoint"):
+        patch.setattr(loop, "Watch", Watch)
+        stage.run(checkpoint_every_s=3600, checkpoint_every_steps=0)
+    work = stage.run(checkpoint_every_s=3600, checkpoint_every_steps=0)
+    assert work.started[0] == divmod(taken_at, STEPS)  # no step is taken twice
+    assert stage.end() == calm
 
 
 def test_a_run_killed_twice_and_with_a_damaged_checkpoint_still_ends_the_same(stage: Stage, calm: Any) -> None:
