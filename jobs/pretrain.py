@@ -33,8 +33,8 @@ class PretrainParams(PretrainSettings):
     seed: int = 0
     settings: Any = None
     corrupt: Corrupt = Corrupt()  # what happens at an image that cannot be decoded
-    # Ends after so many epochs of a schedule made for `epochs`; a pre-training that `needs` this one goes on from there.
-    # Not among the params of one that runs to its end, which are what they were before this was thought of.
+    # Ends after so many epochs of a schedule made for `epochs`; a pre-training that `needs` this one goes on there.
+    # Not among the params of one that runs to its end, whose fingerprint knows nothing of it.
     until: int | None = pydantic.Field(default=None, ge=1, exclude_if=lambda value: value is None)
 
 

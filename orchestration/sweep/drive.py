@@ -26,11 +26,11 @@ from orchestration.storage import Home
 from orchestration.submission import STOPPED
 from orchestration.sweep import records as sweep_records
 from orchestration.sweep import search as sweep_search
-from orchestration.sweep.ledger import KEPT, Entry, Ledger
+from orchestration.sweep.ledger import KEPT, Asked, Entry, Ledger
 from orchestration.sweep.options import NoScheduler
 from orchestration.sweep.search import Search
 from orchestration.sweep.spec import SweepSpec
-from orchestration.sweep.trial_spec import Asked, Planner
+from orchestration.sweep.trial_spec import Planner
 from orchestration.sweep.trials import Desk, Trials
 from orchestration.sweep.tune import Tuning
 from orchestration.sweep.view import snapshot
@@ -157,6 +157,7 @@ class _Drive:
         return self._trials.epochs(self._search.peek(), self._sweep.scheduler.stage)
 
     def _ask(self) -> int | None:
+        """Return the number of the next trial. Raises: NotYet."""
         with self._lock:
             asked = None if self._closing else self._search.ask()
         if asked is None:

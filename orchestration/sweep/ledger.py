@@ -28,10 +28,21 @@ from orchestration.errors import SpecError
 from orchestration.fingerprint import differences
 from orchestration.storage import Home, safe_name, write_atomic
 from orchestration.sweep.result import State
+from orchestration.sweep.space import Lineage, Point
 
 Ending = Literal["done", "stopped", "failed", "diverged"]
 KEPT: tuple[State, ...] = ("done", "stopped", "diverged")  # a failed trial is tried again, as a failed stage is
 _MOST_DIFFERENCES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One trial to be made: which point with which seeds."""
+
+    number: int
+    point: Point
+    seeds: tuple[int, ...]
+    before: Lineage = ()  # of a member of a population: its values in the generations before this one
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +59,7 @@ class Entry:
     values: Mapping[str, float] = field(default_factory=dict)
     history: tuple[tuple[int, float], ...] = ()
     seconds: float = 0.0
+    before: Lineage = ()  # of a member of a population: its values in the generations before
 
 
 class Ledger:
@@ -96,9 +108,10 @@ class Ledger:
         if self._path.exists() and self._path.stat().st_size > self._read:
             os.truncate(self._path, self._read)
 
-    def make(self, number: int, point: Mapping[str, Tree], seeds: tuple[int, ...], labels: Mapping[str, str]) -> None:
+    def make(self, asked: Asked, labels: Mapping[str, str]) -> None:
         """Note a new trial, before anything of it runs."""
-        self._write({"n": number, "point": dict(point), "seeds": list(seeds), "labels": dict(labels)})
+        line = {"n": asked.number, "point": dict(asked.point), "seeds": list(asked.seeds), "labels": dict(labels)}
+        self._write(line | ({"before": list(asked.before)} if asked.before else {}))
 
     def attach(self, number: int, run_id: str) -> None:
         """Note the MLflow run of a trial, which is under way again."""
@@ -140,7 +153,10 @@ class Ledger:
             return
         number = int(line["n"])
         if "point" in line:
-            self.entries[number] = Entry(number, line["point"], tuple(line["seeds"]), labels=line["labels"])
+            before = tuple(line.get("before", ()))
+            self.entries[number] = Entry(
+                number, line["point"], tuple(line["seeds"]), labels=line["labels"], before=before
+            )
         elif "run" in line:
             self.entries[number] = replace(self.entries[number], run_id=line["run"], state="running", reason="")
         else:

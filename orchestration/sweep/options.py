@@ -111,19 +111,30 @@ class Median(Watching):
     min_samples: int = Field(default=3, ge=1)  # trials to take a median over: Ray's default
 
 
+class Pbt(Watching):
+    """Population-based training: after every `interval` epochs the worst go on from the best, with values moved.
+
+    Source: Jaderberg et al. 2017, arXiv:1711.09846; ray.tune.schedulers.PopulationBasedTraining, with its defaults.
+    """
+
+    kind: Literal["pbt"]
+    population: int = Field(default=8, ge=2, le=1000)
+    interval: int = Field(ge=1)  # epochs of a generation
+    quantile: float = Field(default=0.25, gt=0, le=0.5)  # the share that is replaced, and the share it is replaced by
+    resample: float = Field(default=0.25, ge=0, le=1)  # how often a value is drawn anew
+    factors: tuple[float, float] = (1.2, 0.8)  # else one of these multiplies it; a value of a list moves by one place
+
+
 Search: TypeAlias = Grid | Random | Optuna
-Scheduler: TypeAlias = NoScheduler | Asha | Median
+Scheduler: TypeAlias = NoScheduler | Asha | Median | Pbt
 
 _SEARCHES: Mapping[str, type[Grid] | type[Random] | type[Optuna]] = {"grid": Grid, "random": Random, "optuna": Optuna}
-_SCHEDULERS: Mapping[str, type[NoScheduler] | type[Asha] | type[Median]] = {
+_SCHEDULERS: Mapping[str, type[NoScheduler] | type[Asha] | type[Median] | type[Pbt]] = {
     "none": NoScheduler,
     "asha": Asha,
     "median": Median,
+    "pbt": Pbt,
 }
-_NO_PBT = (
-    "population-based training copies weights from trial to trial, so that no trial is a function of its own params;"
-    " here a stage is exactly that (docs/sweeps.md says what it would take)"
-)
 
 
 def search(raw: Tree, place: Place) -> Search:
@@ -135,15 +146,17 @@ def search(raw: Tree, place: Place) -> Search:
 def scheduler(raw: Tree, place: Place) -> Scheduler:
     """Return what stops trials early. Raises: SpecError."""
     given = _given(raw, place)
-    if given.get("kind") == "pbt":
-        raise SpecError(_NO_PBT, place=str(place.at("kind")), hint="asha or median stop trials early; a search adapts")
     return check.check(_kind(given, _SCHEDULERS, "none", place), given, where=_under(place), noun="option")
 
 
-def budget(raw: Tree, chosen: Search, place: Place) -> Budget:
+def budget(raw: Tree, chosen: Search, stops: Scheduler, place: Place) -> Budget:
     """Return when the sweep ends. Raises: SpecError also for a search without an end."""
     found = check.check(Budget, mapping(raw, place), where=_under(place), noun="option")
-    if chosen.kind != "grid" and found.trials is None:
+    if isinstance(stops, Pbt):
+        if found.trials is not None:
+            hint = "`population` members have a trial in each generation; `hours` may end it early"
+            raise SpecError("a population has no other number of trials", place=str(place.at("trials")), hint=hint)
+    elif chosen.kind != "grid" and found.trials is None:
         hint = "`budget: {trials: 20}`"
         raise SpecError(f"a search of kind {chosen.kind} has no end of its own", place=str(place), hint=hint)
     return found

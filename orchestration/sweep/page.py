@@ -20,6 +20,7 @@ from orchestration.sweep.cells import (
     fixed,
     labels,
     parts,
+    result_of,
     summary,
     varied,
 )
@@ -34,6 +35,7 @@ from orchestration.sweep.words import (
     points,
     reasons,
     show_published,
+    show_value,
     spread,
     state,
     with_unit,
@@ -90,6 +92,7 @@ def page(result: SweepResult) -> list[Block]:
         if len(several) > 1:
             blocks.append(Heading(one_line(part.title), 2))
         blocks += _points(part)
+        blocks += _schedules(part)
         for objective in part.objectives:
             blocks += _effects(part, objective)
         blocks += _front(part)
@@ -128,6 +131,22 @@ def _points(result: SweepResult) -> list[Block]:
         said.append(f"{len(found) - len(shown)} more points are in the CSV file.")
     behind = ((), *(tuple(trial.number for trial in cell.trials) for cell in shown))
     return [Grid(table, max(1, len(axes)), frozenset(bold), behind), *notes.block(), said]
+
+
+def _schedules(result: SweepResult) -> list[Block]:
+    """Return what the members of a population trained with, generation by generation: the best one first."""
+    objective = result.objectives[0]
+    ended = [(trial, value) for trial in result.trials if (value := result_of(trial, objective)) is not None]
+    if not any(trial.before for trial, _ in ended):
+        return []
+    sign = -1 if objective.direction == "max" else 1
+    rows = [["Trial", *(axis_title(axis.name) for axis in result.axes), with_unit(objective)]]
+    for trial, value in sorted(ended, key=lambda pair: (sign * pair[1], pair[0].number)):
+        lineage = (*trial.before, trial.point)
+        values = [" > ".join(show_value(point[axis.name]) for point in lineage) for axis in result.axes]
+        rows.append([str(trial.number), *values, f"{value:.2f}"])
+    said = "What each member trained with, from the first generation to the last; a break is a copy of a better one."
+    return [Heading("Schedules", 3), Grid(rows, left=1 + len(result.axes)), [said]]
 
 
 def _best_first(found: Sequence[Cell], objective: Objective) -> list[Cell]:

@@ -14,11 +14,12 @@ from orchestration.spec import PipelineSpec
 from orchestration.storage import Home
 from orchestration.sweep import space as sweep_space
 from orchestration.sweep import trial_spec as sweep_trial_spec
-from orchestration.sweep.ledger import KEPT, Ledger, agree, folder_of
+from orchestration.sweep.ledger import KEPT, Asked, Ledger, agree, folder_of
+from orchestration.sweep.options import Pbt
 from orchestration.sweep.search import Search
 from orchestration.sweep.space import Point
 from orchestration.sweep.spec import SweepSpec
-from orchestration.sweep.trial_spec import Asked, Planner
+from orchestration.sweep.trial_spec import Planner
 from orchestration.tracking import Store
 
 
@@ -39,8 +40,9 @@ def make(sweep: SweepSpec, home: Home, store: Store, *, new: bool = False, dry: 
         DataProblem; NotFound.
     """
     probed = list(probes(sweep))
+    before = (probed[0],) if isinstance(sweep.scheduler, Pbt) else ()
     for point in probed:
-        sweep_trial_spec.pipeline(sweep, point, sweep.seeds[:1])
+        sweep_trial_spec.pipeline(sweep, point, sweep.seeds[:1], before)
     first = sweep_trial_spec.pipeline(sweep, probed[0], sweep.seeds[:1])
     planner = Planner(sweep, home, store.past_runs())
     planned = planner.plan(Asked(0, probed[0], sweep.seeds[:1]))[1]

@@ -57,6 +57,7 @@ class Trial:
     values: Mapping[str, float]  # by title of the objective
     history: tuple[tuple[int, float], ...]  # (step, value) of the first objective, as a scheduler saw it
     seconds: float
+    before: tuple[Mapping[str, object], ...] = ()  # of a member of a population: its points in earlier generations
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,13 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from orchestration.sweep import space as sweep_space
-from orchestration.sweep.ledger import Entry
-from orchestration.sweep.options import Optuna, Random
-from orchestration.sweep.space import LISTS, Axis, Point
+from orchestration.sweep.ledger import KEPT, Asked, Entry
+from orchestration.sweep.options import Optuna, Pbt, Random
+from orchestration.sweep.population import Member, next_generation
+from orchestration.sweep.space import LISTS, Axis, Lineage, Point
 from orchestration.sweep.spec import SweepSpec
-from orchestration.sweep.trial_spec import Asked
+from orchestration.sweep.trial_spec import generations
+from orchestration.sweep.tune import NotYet
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -26,10 +28,11 @@ class Search:
 
     def __init__(self, sweep: SweepSpec, entries: Iterable[Entry], *, again: Iterable[Entry]) -> None:
         self._sweep = sweep
-        self._again = [Asked(each.number, dict(each.point), each.seeds) for each in again]
+        self._again = [Asked(each.number, dict(each.point), each.seeds, each.before) for each in again]
         self._known = {entry.number for entry in entries}
         self._grid = _grid(sweep) if sweep.one_seed_a_trial else []
-        self._most = min([limit for limit in (sweep.budget.trials, len(self._grid) or None) if limit is not None])
+        limits = (sweep.budget.trials, len(self._grid) or None)
+        self._most = min((limit for limit in limits if limit is not None), default=0)
 
     @property
     def total(self) -> int:
@@ -43,17 +46,24 @@ class Search:
         return Asked(0, sweep_space.draw(self._sweep.space, random.Random(0)), self._sweep.seeds)  # noqa: S311
 
     def ask(self) -> Asked | None:
-        """Return the next trial: first those that were cut off; None at the end."""
+        """Return the next trial: first those that were cut off; None at the end.
+
+        Raises: NotYet while the next one depends on trials under way.
+        """
         if self._again:
             return self._again.pop(0)
         number = next((n for n in range(self._most) if n not in self._known), None)
         if number is None:
             return None
+        asked = self._make(number)
         self._known.add(number)
-        return self._grid[number] if self._grid else Asked(number, self._draw(number), self._sweep.seeds)
+        return asked
 
     def tell(self, entry: Entry) -> None:
         """Learn how a trial ended; a grid and chance learn nothing."""
+
+    def _make(self, number: int) -> Asked:
+        return self._grid[number] if self._grid else Asked(number, self._draw(number), self._sweep.seeds)
 
     def _draw(self, number: int) -> Point:
         assert isinstance(self._sweep.search, Random | Optuna)
@@ -138,8 +148,51 @@ class Modeled(Search):
         return found
 
 
+class Population(Search):
+    """Names the members of one generation after the other: the next one when all of the last have ended."""
+
+    def __init__(self, sweep: SweepSpec, entries: Iterable[Entry], *, again: Iterable[Entry]) -> None:
+        entries = list(entries)
+        super().__init__(sweep, entries, again=again)
+        assert isinstance(sweep.scheduler, Pbt)
+        self._options, self._size = sweep.scheduler, sweep.scheduler.population
+        self._most = self._size * generations(sweep, self.peek().point)
+        self._ended = {entry.number: entry for entry in entries if entry.state in KEPT}
+        self._next: dict[int, list[Lineage]] = {}  # by generation
+
+    def tell(self, entry: Entry) -> None:
+        """Learn what a member reached."""
+        self._ended[entry.number] = entry
+
+    def _make(self, number: int) -> Asked:
+        generation, member = divmod(number, self._size)
+        if not generation:
+            return super()._make(number)
+        if generation not in self._next:
+            self._next[generation] = self._choose(generation)
+        *before, point = self._next[generation][member]
+        return Asked(number, point, self._sweep.seeds, tuple(before))
+
+    def _choose(self, generation: int) -> list[Lineage]:
+        numbers = range((generation - 1) * self._size, generation * self._size)
+        if any(number not in self._ended for number in numbers):
+            raise NotYet
+        members = [_member(self._ended[number]) for number in numbers]
+        assert isinstance(self._sweep.search, Random)
+        return next_generation(members, self._sweep.space, self._options, seed=self._sweep.search.seed)
+
+
+def _member(entry: Entry) -> Member:
+    """Return a member as it came to the end of its generation."""
+    left_something = entry.state in ("done", "stopped") and entry.history
+    score = entry.history[-1][1] if left_something else None
+    return Member((*entry.before, dict(entry.point)), score)
+
+
 def begin(sweep: SweepSpec, entries: Iterable[Entry], *, again: Iterable[Entry]) -> Search:
     """Return the search of a sweep; `entries` are all trials so far, `again` those of them that are to run again."""
+    if isinstance(sweep.scheduler, Pbt):
+        return Population(sweep, entries, again=again)
     kind = Modeled if isinstance(sweep.search, Optuna) else Search
     return kind(sweep, entries, again=again)
 

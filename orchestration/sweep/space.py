@@ -24,6 +24,7 @@ from orchestration.errors import SpecError, did_you_mean
 
 Kind = Literal["grid", "choice", "uniform", "loguniform", "int"]
 Point: TypeAlias = dict[str, Tree]
+Lineage: TypeAlias = tuple[Point, ...]  # of a member of a population: its values in each generation
 
 LISTS: tuple[Kind, ...] = ("grid", "choice")
 RANGES: tuple[Kind, ...] = ("uniform", "loguniform", "int")

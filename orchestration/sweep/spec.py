@@ -7,7 +7,7 @@ axes        what trials differ in: `sweep_space`
 seeds       [0, 1, 2]; of a grid each is a trial of its own, of a search a trial has all of them and counts their mean
 objectives  {title: {stage, metric, direction, unit}}; the first one is searched for and shown first
 guards      {title: {stage, metric, floor}}: a trial that ends with no more than that diverged
-search      {kind: grid | random | optuna, ...};  scheduler  {kind: none | asha | median, ...}
+search      {kind: grid | random | optuna, ...};  scheduler  {kind: none | asha | median | pbt, ...}
 concurrency, budget {trials, hours}
 anchors     [{at: {axis: label}, objective, value, source}]: published values, a number or `diverged`
 with        {base: {any key above}}: what the file says instead for another `--base`; `set` is for its own base alone
@@ -24,7 +24,7 @@ from orchestration.document import Place, Tree, dump, mapping, only, read, read_
 from orchestration.errors import NotFound, SpecError, did_you_mean
 from orchestration.sweep import options as sweep_options
 from orchestration.sweep import space as sweep_space
-from orchestration.sweep.options import Budget, Goal, Guard, Scheduler, Search
+from orchestration.sweep.options import Budget, Goal, Guard, Pbt, Scheduler, Search
 from orchestration.sweep.space import Space
 
 DIVERGED = "diverged"  # instead of a published value
@@ -150,9 +150,12 @@ def _spec(document: dict[str, Tree], params: list[matrix.Change], *, name: str, 
     space = sweep_space.parse(document.get("axes"), file.at("axes"))
     changes = [_change(path, value, file.at("set", path)) for path, value in _items(document, "set", file)]
     search = sweep_options.search(document.get("search"), file.at("search"))
+    scheduler = sweep_options.scheduler(document.get("scheduler"), file.at("scheduler"))
     goals = sweep_options.goals(document.get("objectives"), file.at("objectives"))
     if search.kind == "grid":
         sweep_space.grid(space, file.at("axes"))
+    if isinstance(scheduler, Pbt):
+        _refuse_no_population(search, scheduler, space, file)
     return SweepSpec(
         name=_name(name, file.at("name")),
         title=text(document.get("title", name), file.at("title")),
@@ -163,13 +166,27 @@ def _spec(document: dict[str, Tree], params: list[matrix.Change], *, name: str, 
         goals=goals,
         guards=sweep_options.guards(document.get("guards"), file.at("guards")),
         search=search,
-        scheduler=sweep_options.scheduler(document.get("scheduler"), file.at("scheduler")),
+        scheduler=scheduler,
         concurrency=_concurrency(document.get("concurrency"), file.at("concurrency")),
-        budget=sweep_options.budget(document.get("budget"), search, file.at("budget")),
+        budget=sweep_options.budget(document.get("budget"), search, scheduler, file.at("budget")),
         anchors=_anchors(document.get("anchors"), goals=goals, space=space, place=file.at("anchors")),
         file=file,
         yaml=dump({**{k: v for k, v in document.items() if k != "with"}, "axes": sweep_space.render(space)}),
     )
+
+
+def _refuse_no_population(search: Search, scheduler: Pbt, space: Space, file: Place) -> None:
+    """Refuse what no population can have: its first values are drawn, and then all of them move as it trains."""
+    if search.kind != "random":
+        hint = "`search: {kind: random, seed: 0}`"
+        raise SpecError("a population begins with points by chance", place=str(file.at("search", "kind")), hint=hint)
+    start = f"{scheduler.stage}.params."
+    for axis in space:
+        if axis.when or not axis.name.startswith(start):
+            fact = f"a population moves params of {show(scheduler.stage)} alone, all of them in every member"
+            raise SpecError(
+                fact, place=str(file.at("axes", axis.name)), hint=f"axes such as `{start}lr`, without `when`"
+            )
 
 
 def _items(document: Mapping[str, Tree], key: str, file: Place) -> list[tuple[str, Tree]]:

@@ -15,11 +15,10 @@ from orchestration.spec import Arm, PipelineSpec
 from orchestration.storage import Home
 from orchestration.submission import Outcome, Submission
 from orchestration.sweep import trial_spec as sweep_trial_spec
-from orchestration.sweep.ledger import Ending, Entry
-from orchestration.sweep.options import Goal, NoScheduler, Watching
+from orchestration.sweep.ledger import Asked, Ending, Entry
+from orchestration.sweep.options import Goal, NoScheduler, Pbt, Watching
 from orchestration.sweep.records import trial_name
 from orchestration.sweep.spec import SweepSpec
-from orchestration.sweep.trial_spec import Asked
 from orchestration.tracking import Store
 
 DIVERGED = "Diverged: "  # how the reason of a stage begins whose loss is no number any more
@@ -65,6 +64,9 @@ class Trial:
                 return self.entry("diverged", diverged[0].partition(DIVERGED)[2])
             return self.entry("failed", "; ".join(outcome.failed))
         self._look_at_the_end(store)
+        if isinstance(self.sweep.scheduler, Pbt) and (end := self._end) < self._schedule:
+            reached = f"{self._watched.metric} {self.history[-1][1]:.4g}" if self.history else "nothing"
+            return self.entry("stopped", f"a generation ended after epoch {end} of {self._schedule} with {reached}")
         values: dict[str, float] = {}
         for title, goal in self.sweep.goals.items():
             found = self._values(title, goal, store)
@@ -96,6 +98,7 @@ class Trial:
             values=values or {},
             history=tuple(self.history),
             seconds=time.monotonic() - self.started,
+            before=self.asked.before,
         )
 
     def view(self) -> StageView:
@@ -124,6 +127,16 @@ class Trial:
         )
 
     @property
+    def _schedule(self) -> int:
+        """The epochs of the schedule of what is watched."""
+        return int(self.pipeline.arms[0].stages[self._watched.stage].params_json.get("epochs") or 0)
+
+    @property
+    def _end(self) -> int:
+        """The epoch after which what is watched ends."""
+        return int(self.pipeline.arms[0].stages[self._watched.stage].params_json.get("until") or self._schedule)
+
+    @property
     def _watched(self) -> Watching:
         return Watching() if isinstance(self.sweep.scheduler, NoScheduler) else self.sweep.scheduler
 
@@ -141,7 +154,7 @@ class Trial:
         if isinstance(self.sweep.scheduler, NoScheduler):
             return
         watched, arms = self.sweep.scheduler, self.pipeline.arms
-        epochs = int(arms[0].stages[watched.stage].params_json.get("epochs") or 0)
+        epochs = self._end
         ends = self._ends(watched.stage, watched.metric, store)
         if len(ends) == len(arms) and epochs > (self.history[-1][0] if self.history else 0):
             self.history.append((epochs, sum(ends) / len(ends)))

@@ -5,8 +5,8 @@ What the sweep asks of its base is checked here, each mistake at its place in th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -19,27 +19,54 @@ from orchestration.plan import PastRun, Plan
 from orchestration.spec import Arm, PipelineSpec, StageSpec
 from orchestration.storage import Home
 from orchestration.sweep import space as sweep_space
-from orchestration.sweep.options import NoScheduler
-from orchestration.sweep.space import Axis, Point
+from orchestration.sweep.ledger import Asked
+from orchestration.sweep.options import NoScheduler, Pbt
+from orchestration.sweep.space import Axis, Lineage
 from orchestration.sweep.spec import SweepSpec
 
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """One trial to be made: which point with which seeds."""
-
-    number: int
-    point: Point
-    seeds: tuple[int, ...]
+MEMBER = "member"  # label of a trial: its place in the population
 
 
-def pipeline(sweep: SweepSpec, point: Mapping[str, Tree], seeds: Sequence[int]) -> PipelineSpec:
+def pipeline(sweep: SweepSpec, point: Mapping[str, Tree], seeds: Sequence[int], before: Lineage = ()) -> PipelineSpec:
     """Return the pipeline of a trial: an arm a seed, and of the base's stages those that are looked at and their needs.
 
+    A member of a population trains up to the end of its generation, on from what those `before` it trained; only one
+    that came to the end of its schedule is compared.
     Raises: SpecError, also where the base has an axis that the sweep leaves open.
     """
+    if not isinstance(sweep.scheduler, Pbt):
+        return spec.cut(whole := _whole(sweep, point, seeds), _looked_at(sweep, whole.arms[0]))
+    stage, interval = sweep.scheduler.stage, sweep.scheduler.interval
+    _stage(stage, _whole(sweep, point, seeds).arms[0], sweep.file.at("scheduler"))
+    ended = [_whole(sweep, each, seeds, until=interval * n) for n, each in enumerate(before, 1)]
+    end = interval * (len(before) + 1)
+    is_last = len(before) + 1 >= generations(sweep, point)
+    last = _whole(sweep, point, seeds, until=None if is_last else end)
+    chained = spec.going_on(last, ended, stage, sweep.file.at("axes"))
+    return spec.cut(chained, _looked_at(sweep, last.arms[0]) if is_last else [stage])
+
+
+def generations(sweep: SweepSpec, point: Mapping[str, Tree]) -> int:
+    """Return how many generations a population has: the last one ends with the schedule. Raises: SpecError."""
+    assert isinstance(sweep.scheduler, Pbt)
+    arm = _whole(sweep, point, sweep.seeds[:1]).arms[0]
+    stage = _stage(sweep.scheduler.stage, arm, sweep.file.at("scheduler"))
+    if stage.kind != "pretrain":
+        place = sweep.file.at("scheduler", "stage")
+        raise SpecError(f"a population pre-trains, and {show(stage.name)} is a {stage.kind} stage", place=str(place))
+    return max(1, math.ceil(int(stage.params_json["epochs"]) / sweep.scheduler.interval))
+
+
+def _whole(
+    sweep: SweepSpec, point: Mapping[str, Tree], seeds: Sequence[int], *, until: int | None = None
+) -> PipelineSpec:
+    """Return the base with all changes, its pre-training ended after epoch `until`. Raises: SpecError."""
     place = sweep.file.at("axes")
     changes = list(sweep.changes)
+    if until is not None:
+        assert isinstance(sweep.scheduler, Pbt)
+        path = (sweep.scheduler.stage, "params", "until")
+        changes.append(Change(path, until, sweep.file.at("scheduler", "interval")))
     for axis in sweep.space:
         if axis.name in point:
             changes += _changes(axis, point[axis.name], place.at(axis.name))
@@ -51,7 +78,7 @@ def pipeline(sweep: SweepSpec, point: Mapping[str, Tree], seeds: Sequence[int]) 
         hint = f"name it in `axes`, or fix it: `set: {{matrix.{open_axes[0]}: [{first[open_axes[0]]}]}}`"
         fact = f"the base {show(loaded.name)} has an axis {show(open_axes[0])} that the sweep leaves open"
         raise SpecError(fact, place=str(place), hint=hint)
-    return spec.cut(loaded, _looked_at(sweep, loaded.arms[0]))
+    return loaded
 
 
 def metric(sweep: SweepSpec, title: str, arm: Arm) -> str:
@@ -60,10 +87,13 @@ def metric(sweep: SweepSpec, title: str, arm: Arm) -> str:
     return _one_of(goal.metric, arm.stages[goal.stage], sweep.file.at("objectives", title, "metric"))
 
 
-def labels(sweep: SweepSpec, point: Mapping[str, Tree]) -> dict[str, str]:
-    """Return the label of each axis that applies, by its short name."""
+def labels(sweep: SweepSpec, asked: Asked) -> dict[str, str]:
+    """Return the label of each axis that applies, by its short name; and which member of a population it is."""
     short = sweep_space.short_names(sweep.space)
-    return {short[axis]: sweep_space.label(value) for axis, value in point.items()}
+    found = {short[axis]: sweep_space.label(value) for axis, value in asked.point.items()}
+    if isinstance(sweep.scheduler, Pbt):
+        found[MEMBER] = str(asked.number % sweep.scheduler.population)
+    return found
 
 
 class Planner:
@@ -75,7 +105,7 @@ class Planner:
 
     def plan(self, asked: Asked) -> tuple[PipelineSpec, Plan]:
         """Return the pipeline and the plan of a trial. Raises: SpecError, DataProblem, NotFound."""
-        loaded = pipeline(self._sweep, asked.point, asked.seeds)
+        loaded = pipeline(self._sweep, asked.point, asked.seeds, asked.before)
         names = {stage.params.dataset for arm in loaded.arms for stage in arm.stages.values()}
         if any((name, loaded.data.get(name)) not in self._digests for name in names):
             found = prepare.digests(loaded, self._home)
@@ -109,7 +139,9 @@ def _looked_at(sweep: SweepSpec, arm: Arm) -> list[str]:
     for title, guard in sweep.guards.items():
         stages.append(_stage(guard.stage, arm, sweep.file.at("guards", title)).name)
     if not isinstance(sweep.scheduler, NoScheduler):
-        _watched(sweep, _stage(sweep.scheduler.stage, arm, sweep.file.at("scheduler")))
+        watched = _stage(sweep.scheduler.stage, arm, sweep.file.at("scheduler"))
+        if not isinstance(sweep.scheduler, Pbt):  # a generation ends with the number, whatever is recorded before
+            _watched(sweep, watched)
         stages.append(sweep.scheduler.stage)
     return stages
 

@@ -17,11 +17,11 @@ from orchestration.spec import PipelineSpec
 from orchestration.storage import Home
 from orchestration.submission import Submission
 from orchestration.sweep import records as sweep_records
-from orchestration.sweep.ledger import Entry, Ledger
+from orchestration.sweep.ledger import Asked, Entry, Ledger
 from orchestration.sweep.options import NoScheduler
 from orchestration.sweep.spec import SweepSpec
 from orchestration.sweep.trial import Trial
-from orchestration.sweep.trial_spec import Asked, Planner, labels
+from orchestration.sweep.trial_spec import Planner, labels
 from orchestration.tracking import Store
 
 POLL_S = 0.1  # between two looks at Ray
@@ -76,15 +76,15 @@ class Trials:
         number = asked.number
         try:
             pipeline, plan = self._planner.plan(asked)
-            own = labels(self._sweep, asked.point)
+            own = labels(self._sweep, asked)
             if number not in self._ledger.entries:
-                self._ledger.make(number, asked.point, asked.seeds, own)
+                self._ledger.make(asked, own)
             submission = self._open(pipeline, plan, number, own)
         except StoreError:
             raise
         except LeoclrOpsError as error:
             if number not in self._ledger.entries:
-                self._ledger.make(number, asked.point, asked.seeds, labels(self._sweep, asked.point))
+                self._ledger.make(asked, labels(self._sweep, asked))
             return replace(self._ledger.entries[number], state="failed", reason=str(error))
         self._ledger.attach(number, submission.run_id)
         self.desk.recorder.alive.add(submission.run_id)

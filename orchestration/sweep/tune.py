@@ -19,9 +19,10 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from orchestration.sweep.options import Asha, Median, NoScheduler, Scheduler
+from orchestration.sweep import rules
+from orchestration.sweep.options import Scheduler
 
-Ask = Callable[[], int | None]  # the number of the next trial; None when there is none
+Ask = Callable[[], int | None]  # the number of the next trial; None when there is none; raises NotYet
 JOIN_S = 5.0  # for Tune's loop to end once it is told to
 
 _QUIET = {
@@ -32,6 +33,10 @@ _QUIET = {
     "TUNE_WARN_THRESHOLD_S": "60",
     "RAY_AIR_NEW_OUTPUT": "0",  # its new output prints a table of settings whatever `verbose` says
 }
+
+
+class NotYet(Exception):  # it is a state of the search, and no error
+    """The next trial depends on some that are under way."""
 
 
 class Tuning:
@@ -92,9 +97,9 @@ class Tuning:
         from ray import tune
 
         shutil.rmtree(self._folder, ignore_errors=True)
-        scheduler = _scheduler(self._options, self._epochs)
+        scheduler = rules.scheduler(self._options, self._epochs)
         for number, history, whole in self._before:
-            _replay(scheduler, f"before-{number}", history, whole=whole)
+            rules.replay(scheduler, f"before-{number}", history, whole=whole)
         trainable = tune.with_parameters(_follower(), reports=self._reports)
         tune.Tuner(
             tune.with_resources(trainable, {"memory": 1}),  # one byte: it only waits
@@ -201,7 +206,10 @@ def _searcher(ask: _Link) -> Any:
             self._ask = ask
 
         def suggest(self, trial_id: str) -> Any:
-            number = self._ask.call() if self._ask.call else None
+            try:
+                number = self._ask.call() if self._ask.call else None
+            except NotYet:
+                return None  # Tune asks again
             return Searcher.FINISHED if number is None else {"number": number}
 
         def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
@@ -244,57 +252,3 @@ def _callback(over: _Link) -> Any:
                 self._over.call(trial.config["number"])
 
     return Over()
-
-
-def _scheduler(options: Scheduler, epochs: int) -> Any:
-    from ray.tune import schedulers
-
-    if isinstance(options, NoScheduler):
-        return schedulers.FIFOScheduler()
-    seen = {"time_attr": "epoch", "metric": "value", "mode": options.direction}
-    if isinstance(options, Median):
-        return _median(**seen, grace_period=options.grace, min_samples_required=options.min_samples)
-    assert isinstance(options, Asha)
-    return schedulers.AsyncHyperBandScheduler(
-        **seen,
-        max_t=max(epochs, options.grace + 1),
-        grace_period=options.grace,
-        reduction_factor=options.reduction,
-        stop_last_trials=False,  # the last rung is the end of the stage, and evaluations come after it
-    )
-
-
-def _median(**options: Any) -> Any:
-    from ray.tune import schedulers
-
-    class Median(schedulers.MedianStoppingRule):  # type: ignore[misc]
-        """Ray's rule, which without enough trials to compare pauses one where another waits; ours go on."""
-
-        def _on_insufficient_samples(self, tune_controller: Any, trial: Any, time: float) -> str:
-            return str(schedulers.TrialScheduler.CONTINUE)
-
-        def on_trial_complete(self, tune_controller: Any, trial: Any, result: Any) -> None:
-            """Ray's counts the last result twice where it was told before it was told again as the end."""
-            seen = self._results.get(trial)
-            if not seen or seen[-1]["epoch"] < result["epoch"]:
-                super().on_trial_complete(tune_controller, trial, result)
-
-    return Median(**options)
-
-
-class _Past:
-    """A trial that ran before this process did, as schedulers know one."""
-
-    def __init__(self, trial_id: str) -> None:
-        self.trial_id = trial_id
-
-
-def _replay(scheduler: Any, name: str, history: Sequence[tuple[int, float]], *, whole: bool) -> None:
-    """Show a scheduler what a trial showed before this process began."""
-    trial, last = _Past(name), dict[str, Any]()
-    scheduler.on_trial_add(None, trial)
-    for epoch, value in history:
-        last = {"epoch": epoch, "value": value}
-        scheduler.on_trial_result(None, trial, last)
-    if whole and last:
-        scheduler.on_trial_complete(None, trial, last)

@@ -103,10 +103,14 @@ def _is_number(text: str) -> bool:
 
 def _trial(sweep: SweepSpec, entry: Entry, short: Mapping[str, str], *, alive: bool) -> Trial:
     axes = {axis.name: axis for axis in sweep.space}
+
+    def shown(point: Mapping[str, Tree]) -> dict[str, object]:
+        return {short[name]: _value(axes[name], value) for name, value in point.items()}
+
     state: State = "waiting" if entry.state == "running" and not alive else entry.state
     return Trial(
         number=entry.number,
-        point={short[name]: _value(axes[name], value) for name, value in entry.point.items()},
+        point=shown(entry.point),
         labels=_titled(entry.labels),
         seed=entry.seeds[0] if len(entry.seeds) == 1 and sweep.one_seed_a_trial else None,
         state=state,
@@ -115,6 +119,7 @@ def _trial(sweep: SweepSpec, entry: Entry, short: Mapping[str, str], *, alive: b
         values=entry.values if entry.state == "done" else {},
         history=entry.history,
         seconds=entry.seconds,
+        before=tuple(map(shown, entry.before)),
     )
 
 

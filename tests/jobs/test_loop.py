@@ -70,14 +70,17 @@ class Stage:
         folder.mkdir()
 
     def job(self, fingerprint: str = OURS, **resources: Any) -> dict[str, Any]:
+        until, after = resources.pop("until", None), resources.pop("after", None)
         job = Job(
             stage="walk",
             kind="linear",
             fingerprint=fingerprint,
-            params={"dataset": "digits", "seed": 3},
+            params={"dataset": "digits", "seed": 3} | ({"until": until} if until else {}),
             resources=Resources(**{"checkpoint_every_s": 0, "checkpoint_every_steps": 3} | resources),
             folder=str(self.folder),
             data_root=str(self.folder),
+            begins=after[0] if after else 0,
+            inputs={"checkpoint": str(after[1].folder / "result" / "checkpoint.pt")} if after else {},
         )
         dumped: dict[str, Any] = job.model_dump(mode="json")
         return dumped
@@ -131,6 +134,30 @@ def calm(tmp_path: Path) -> Any:
     stage = Stage(tmp_path / "calm")
     stage.run()
     return stage.end()
+
+
+@pytest.mark.parametrize("stop_at", [0, 10])
+def test_one_cut_in_two_is_the_one_whole(stage: Stage, calm: Any, tmp_path: Path, stop_at: int) -> None:
+    first = Stage(tmp_path / "first")
+    first.run(until=2)
+    weights, history, final = calm
+    if stop_at:
+        with pytest.raises(SystemExit):
+            stage.run(after=(2, first), stop_at=stop_at, fingerprint="b" * 16)
+    work = stage.run(after=(2, first), fingerprint="b" * 16)
+    assert stage.end()[0] == weights
+    assert stage.end()[2] == final
+    early, late = first.end()[1], stage.end()[1]
+    assert sorted(early + late, key=str) == history, "the two histories are the whole one"
+    assert work.started[0][0] == 2
+
+
+def test_a_state_that_does_not_fit_is_refused(stage: Stage, tmp_path: Path) -> None:
+    first = Stage(tmp_path / "first")
+    first.run(until=2)
+    torch.save({"work": {"other": torch.zeros(1)}, "random": {}}, first.folder / "result" / "checkpoint.pt")
+    with pytest.raises(CheckpointError, match="walk cannot go on from"):
+        stage.run(after=(2, first))
 
 
 def test_a_run_ends_with_a_sealed_result(stage: Stage, reported: list[Any]) -> None:

@@ -120,6 +120,20 @@ def test_a_continued_run_is_the_undisturbed_one(method: str, stop: int, data: Da
     assert second.finish() == whole.finish()
 
 
+def test_who_goes_on_with_other_settings_has_those(data: DataSet) -> None:
+    """An optimizer's state names the settings of its time; those that go on from it may have others."""
+    first, second = (
+        pretraining_of("moco_v2", data, replace(SMALL, sgd_momentum=momentum, weight_decay=decay))
+        for momentum, decay in ((0.9, 1e-4), (0.5, 0.01))
+    )
+    train(first, 0, 3)
+    second.load(saved(first.state()))
+    optimizer = second._stepper.optimizer
+    assert optimizer
+    assert {(group["momentum"], group["weight_decay"]) for group in optimizer.param_groups} == {(0.5, 0.01)}
+    assert optimizer.state_dict()["state"].keys() == first.state()["optimizer"]["state"].keys() != set()
+
+
 def test_a_step_in_parts_sees_the_same_images_and_is_recorded_whole(data: DataSet) -> None:
     whole, parts = (probe_of(data, replace(SMALL, accumulate=count)) for count in (1, 4))
     numbers = [train(work, stop=2) for _, work in (whole, parts)]

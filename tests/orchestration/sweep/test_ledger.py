@@ -9,14 +9,14 @@ import pytest
 
 from orchestration.errors import SpecError
 from orchestration.storage import Home
-from orchestration.sweep.ledger import Entry, Ledger, agree, folder_of
+from orchestration.sweep.ledger import Asked, Entry, Ledger, agree, folder_of
 
 
 def filled(folder: Path) -> Ledger:
     ledger = Ledger(folder)
-    ledger.make(0, {"a.b": 0.1}, (0,), {"b": "0.1"})
+    ledger.make(Asked(0, {"a.b": 0.1}, (0,)), {"b": "0.1"})
     ledger.attach(0, "run0")
-    ledger.make(1, {"a.b": [0.2, 1.0]}, (0,), {"b": "[0.2, 1.0]"})
+    ledger.make(Asked(1, {"a.b": [0.2, 1.0]}, (0,)), {"b": "[0.2, 1.0]"})
     ledger.attach(1, "run1")
     ledger.end(
         Entry(0, {"a.b": 0.1}, (0,), "done", run_id="run0", values={"top-1": 60.0}, history=((1, 50.0),), seconds=2.5)
@@ -47,7 +47,7 @@ def test_half_a_line_is_cut_off(tmp_path: Path, torn: str) -> None:
     assert list(ledger.entries) == [0, 1]
     ledger.claim()
     assert path.read_text() == whole
-    ledger.make(2, {}, (0,), {})
+    ledger.make(Asked(2, {}, (0,)), {})
     assert list(Ledger(tmp_path).entries) == [0, 1, 2]
 
 

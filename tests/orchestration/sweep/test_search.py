@@ -9,10 +9,9 @@ import pytest
 from orchestration.sweep import search as sweep_search
 from orchestration.sweep import space as sweep_space
 from orchestration.sweep import spec as sweep_spec
-from orchestration.sweep.ledger import Entry
+from orchestration.sweep.ledger import Asked, Entry
 from orchestration.sweep.search import Search
 from orchestration.sweep.spec import SweepSpec
-from orchestration.sweep.trial_spec import Asked
 
 HEAD = """
 base: quickstart

@@ -10,6 +10,7 @@ from orchestration.errors import NotFound, SpecError
 from orchestration.sweep import plan as sweep_plan
 from orchestration.sweep import spec as sweep_spec
 from orchestration.sweep import trial_spec as sweep_trial_spec
+from orchestration.sweep.ledger import Asked
 from orchestration.sweep.spec import SweepSpec
 
 BASE = """
@@ -70,7 +71,7 @@ def test_a_trial_is_the_base_with_the_changes_of_sweep_and_point(folder: Path) -
     assert (params["epochs"], params["seed"], params["method"]) == (3, 1, "moco_v2")
     assert params["settings"]["temperature"] == 0.2
     assert set(pipeline.arms[0].stages) == {"pretrain", "linear"}  # nobody looks at knn
-    assert sweep_trial_spec.labels(sweep, point) == {"method": "moco_v2", "temperature": "0.2"}
+    assert sweep_trial_spec.labels(sweep, Asked(0, point, (0,))) == {"method": "moco_v2", "temperature": "0.2"}
 
 
 def test_another_base_is_another_sweep_with_what_the_file_says_of_it(folder: Path) -> None:
@@ -116,7 +117,9 @@ def test_set_picks_among_named_points(folder: Path) -> None:
         ("seeds: [0, 1]", "search: greed", "search.kind: nothing here is called `greed`"),
         ("seeds: [0, 1]", "search: random", "budget: a search of kind random has no end of its own"),
         ("seeds: [0, 1]", "search: {kind: random, startup: 3}", "search.startup: no option here is called"),
-        ("seeds: [0, 1]", "scheduler: {kind: pbt}", "scheduler.kind: population-based training copies weights"),
+        ("seeds: [0, 1]", "scheduler: {kind: pbt}", "scheduler: `interval` is missing"),
+        ("seeds: [0, 1]", "scheduler: {kind: pbt, interval: 1}", "search.kind: a population begins with points by"),
+        ("seeds: [0, 1]", "search: random\nscheduler: {kind: pbt, interval: 1}", "axes.method: a population moves"),
         ("seeds: [0, 1]", "scheduler: {kind: asha, reduction: 1}", "scheduler.reduction: expected more than 1"),
         ("seeds: [0, 1]", "concurrency: 0", "concurrency: expected a whole number from 1"),
         ("seeds: [0, 1]", "budget: {hours: 0}", "budget.hours: expected more than 0"),

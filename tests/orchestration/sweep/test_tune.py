@@ -10,51 +10,52 @@ import pytest
 from ray.tune import schedulers
 
 from orchestration.sweep.options import Asha, Median, NoScheduler
-from orchestration.sweep.tune import _Link, _Past, _replay, _Reports, _scheduler
+from orchestration.sweep.rules import _Past, replay, scheduler
+from orchestration.sweep.tune import _Link, _Reports
 
 
-def decide(scheduler: schedulers.TrialScheduler, name: str, epoch: int, value: float) -> str:
+def decide(rule: schedulers.TrialScheduler, name: str, epoch: int, value: float) -> str:
     trial = _Past(name)
-    scheduler.on_trial_add(None, trial)
-    return str(scheduler.on_trial_result(None, trial, {"epoch": epoch, "value": value}))
+    rule.on_trial_add(None, trial)
+    return str(rule.on_trial_result(None, trial, {"epoch": epoch, "value": value}))
 
 
 @pytest.mark.parametrize(("direction", "good", "bad"), [("max", 90.0, 10.0), ("min", 10.0, 90.0)])
 def test_asha_judges_new_trials_by_those_before_a_kill(direction: str, good: float, bad: float) -> None:
     options = Asha(kind="asha", grace=2, reduction=2, direction=direction)  # type: ignore[arg-type]  # a Literal
-    fresh = _scheduler(options, epochs=8)
+    fresh = scheduler(options, epochs=8)
     assert decide(fresh, "first", 2, bad) == "CONTINUE"  # nothing to compare it with
-    continued = _scheduler(options, epochs=8)
+    continued = scheduler(options, epochs=8)
     for number in range(3):
-        _replay(continued, f"before-{number}", [(1, 50.0), (2, 50.0 + number)], whole=True)
+        replay(continued, f"before-{number}", [(1, 50.0), (2, 50.0 + number)], whole=True)
     assert decide(continued, "early", 1, bad) == "CONTINUE"  # within its grace
     assert decide(continued, "bad", 2, bad) == "STOP"
     assert decide(continued, "good", 2, good) == "CONTINUE"
 
 
 def test_asha_leaves_a_trial_that_has_come_to_its_end_to_its_evaluations() -> None:
-    scheduler = _scheduler(Asha(kind="asha", grace=1, reduction=2), epochs=4)
-    assert decide(scheduler, "first", 4, 1.0) == "CONTINUE"
+    rule = scheduler(Asha(kind="asha", grace=1, reduction=2), epochs=4)
+    assert decide(rule, "first", 4, 1.0) == "CONTINUE"
 
 
 def test_the_median_rule_judges_new_trials_by_those_before_a_kill() -> None:
-    scheduler = _scheduler(Median(kind="median", grace=1, min_samples=2), epochs=8)
+    rule = scheduler(Median(kind="median", grace=1, min_samples=2), epochs=8)
     for number in range(2):
-        _replay(scheduler, f"before-{number}", [(1, 50.0), (2, 60.0)], whole=number == 0)
-    _replay(scheduler, "diverged", [], whole=True)
-    assert decide(scheduler, "bad", 2, 10.0) == "STOP"
-    assert decide(scheduler, "good", 2, 90.0) == "CONTINUE"
+        replay(rule, f"before-{number}", [(1, 50.0), (2, 60.0)], whole=number == 0)
+    replay(rule, "diverged", [], whole=True)
+    assert decide(rule, "bad", 2, 10.0) == "STOP"
+    assert decide(rule, "good", 2, 90.0) == "CONTINUE"
 
 
 def test_the_median_rule_counts_the_last_epoch_of_a_finished_trial_once() -> None:
-    scheduler = _scheduler(Median(kind="median", grace=1, min_samples=1), epochs=3)
-    _replay(scheduler, "before", [(1, 10.0), (2, 30.0), (3, 80.0)], whole=True)
-    assert decide(scheduler, "below", 3, 39.9) == "STOP"  # the mean of three is 40, with the last one twice it is 50
-    assert decide(scheduler, "above", 3, 40.1) == "CONTINUE"
+    rule = scheduler(Median(kind="median", grace=1, min_samples=1), epochs=3)
+    replay(rule, "before", [(1, 10.0), (2, 30.0), (3, 80.0)], whole=True)
+    assert decide(rule, "below", 3, 39.9) == "STOP"  # the mean of three is 40, with the last one twice it is 50
+    assert decide(rule, "above", 3, 40.1) == "CONTINUE"
 
 
 def test_without_a_scheduler_nothing_is_stopped() -> None:
-    assert decide(_scheduler(NoScheduler(), epochs=1), "any", 1, 0.0) == "CONTINUE"
+    assert decide(scheduler(NoScheduler(), epochs=1), "any", 1, 0.0) == "CONTINUE"
 
 
 def test_what_tune_copies_is_the_same_and_what_it_saves_does_nothing() -> None:
