@@ -71,6 +71,15 @@ def _form(value: Any) -> str:
     return "range" if isinstance(value, dict | Workers) else "number"
 
 
+class Retention(BaseModel):
+    """Which checkpoints of a running stage are kept; once it is done they go."""
+
+    model_config = FROZEN
+
+    keep_last: int = Field(default=2, ge=1, le=1000)  # the newest, and one before it in case the newest is damaged
+    keep_best: int = Field(default=0, ge=0, le=1000)  # beside them, by the number that the stage's kind shows first
+
+
 class Resources(BaseModel):
     """Where and how a stage runs; none of it is fingerprinted.
 
@@ -91,6 +100,7 @@ class Resources(BaseModel):
     compile: Compile = "auto"  # networks of a pre-training, auto: on CUDA; off: a CPU colors views step by step, too
     checkpoint_every_s: float = Field(default=30, ge=0)  # at the end of an epoch, when the last one is this old
     checkpoint_every_steps: int = Field(default=0, ge=0)  # also inside an epoch, after every so many steps; 0: never
+    checkpoints: Retention = Retention()
     max_failures: int = Field(
         default=2, ge=0
     )  # crashed workers or nodes that a stage survives, each time from its checkpoint; nodes taken away do not count
@@ -146,8 +156,11 @@ class Job(BaseModel):
     resources: Resources
     folder: str  # of the stage: journal, checkpoints, result; on a file system that every worker sees
     inputs: dict[str, str] = {}  # file of the upstream backbone, by the upstream stage's kind
-    begins: int = 0  # epochs that the pre-training which this one goes on from has had: its state is inputs["checkpoint"]
-    data_root: str  # for `params.dataset`: the user's folder, or where generated data may be cached
+    begins: int = (
+        0  # epochs that the pre-training which this one goes on from has had: its state is inputs["checkpoint"]
+    )
+    data_root: str  # for `params.dataset`: the user's folder or address, or where generated data may be cached
+    keeper: dict[str, str] = {}  # what the node must know to keep files elsewhere; empty: all nodes see one folder
     trial: Point | None = None  # this job tries a point of its stage's grid; None: it is the stage itself
     trials: int = 0  # that were run before the stage itself
     chosen: dict[str, Point] = {}  # the best point of each group, after the trials

@@ -23,8 +23,10 @@ from pathlib import Path
 from typing import Any
 
 import jobs
-from jobs import journal, loop
+from jobs import journal, keeping
 from jobs.contract import Job, Point
+from jobs.holding import held, logged
+from jobs.loop import DIVERGED
 from leoclr import checkpoint
 from leoclr.evaluate.splits import Task
 
@@ -56,7 +58,7 @@ def run(job: Job, fit: Fit, gpus_per_worker: float) -> Job:
     """
     grid, folder = points(job), Path(job.folder)
     trials = [_trial(job, point) for point in grid]
-    with loop.logged(folder), loop.alone(folder):
+    with held(folder), logged(folder):
         left = [trial for trial in trials if not _has_ended(trial)]
         log.info("%s tries %d points, %d of them are left", job.stage, len(trials), len(left))
         if left:
@@ -120,12 +122,14 @@ def _trial(job: Job, point: Point) -> Job:
 
 
 def _has_ended(trial: Job) -> bool:
-    folder = Path(trial.folder)
-    return checkpoint.sealed(folder / "result", fingerprint=trial.fingerprint) or _diverged(trial).is_file()
+    result = Path(trial.folder) / "result"
+    for kept in (result, _diverged(trial)):
+        keeping.keeper().bring(kept)
+    return checkpoint.sealed(result, fingerprint=trial.fingerprint) or _diverged(trial).is_file()
 
 
 def _diverged(trial: Job) -> Path:
-    return Path(trial.folder) / "diverged.json"
+    return Path(trial.folder) / DIVERGED
 
 
 def _tune(left: Sequence[Job], trials: Sequence[Job], folder: Path, fit: Fit, gpus_per_worker: float) -> None:
@@ -166,9 +170,8 @@ def _trainable(by_name: Mapping[str, dict[str, Any]], fit: Fit, gpus_per_worker:
         try:
             ray.get(task(fit, job, gpus_per_worker).remote(job.model_dump(mode="json"), gpus_per_worker))
         except ray.exceptions.RayTaskError as error:
-            if not isinstance(error.cause, journal.Diverged):
+            if not isinstance(error.cause, journal.Diverged):  # its worker has noted that
                 raise
-            _diverged(job).write_text(json.dumps({"reason": str(error.cause)}))
 
     return try_point
 
@@ -217,6 +220,7 @@ class _Told:
         self._ended = sum(map(_has_ended, trials))
 
     def end(self, name: str) -> None:
+        _has_ended(self._trials[name])
         sealed = Path(self._trials[name].folder) / "result" / "metrics.json"
         score = json.loads(sealed.read_text())[SCORE] if sealed.is_file() else None
         self._ended += 1

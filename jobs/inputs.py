@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from pydantic import TypeAdapter
 
+from jobs import keeping
 from jobs.contract import Job
 from leoclr import checkpoint
 from leoclr import data as datasets
@@ -35,7 +36,7 @@ def data(job: Job) -> DataSet:
     Raises: DataError when it is missing or wrong, has more damaged images than the params allow, or is of another use:
         boxes for a detection, classes for the other evaluations.
     """
-    found = datasets.module(str(job.params["dataset"])).load(Path(job.data_root))
+    found = datasets.module(str(job.params["dataset"])).load(keeping.keeper().data(job.data_root))
     _require_answers(job.kind, found)
     corrupt = Corrupt(**job.params.get("corrupt", {}))
     return found if corrupt.policy == "fail" else datasets.without_corrupt(found, limit=corrupt.limit)[0]
@@ -52,4 +53,6 @@ def _require_answers(kind: str, data: DataSet) -> None:
 
 def backbone(job: Job) -> Backbone:
     """Return the pre-trained trunk of the `pretrain` stage that this one needs."""
-    return checkpoint.load_backbone(Path(job.inputs["pretrain"]))
+    path = Path(job.inputs["pretrain"])
+    keeping.keeper().bring(path)
+    return checkpoint.load_backbone(path)

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import random
 import shutil
-import sys
 import time
-import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,12 +22,12 @@ from typing import Any, NoReturn
 
 import numpy as np
 import torch
-from filelock import FileLock
 from torch import distributed as dist
 
 import jobs
 from jobs import keeping
 from jobs.contract import Job
+from jobs.holding import held, logged
 from jobs.inputs import CHECKPOINT
 from jobs.journal import Diverged, Journal
 from jobs.keeping import Held
@@ -41,8 +39,22 @@ from leoclr.work import Work
 Build = Callable[[Job, torch.device], Work]
 Export = Callable[[Job, Work, Path], None]
 
+DIVERGED = "diverged.json"  # of a trial, in place of a result: the loss became no number
+
 log = logging.getLogger("leoclr")
 Numbers = Mapping[str, float | int]
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """One worker's attempt at a stage: what it trains, and where it writes."""
+
+    job: Job
+    work: Work
+    device: torch.device
+    held: Held
+    journal: Journal | None = None  # the first worker's
+    score: float | None = None  # of the last epoch's look at the work, higher is better; None before, or without a look
 
 
 def run(config: Mapping[str, Any], build: Build, export: Export | None = None) -> None:
@@ -85,9 +97,11 @@ def _first_says(question: Callable[[], Any], device: torch.device) -> Any:
     return answer[0]
 
 
-def _train(job: Job, work: Work, at: Position, device: torch.device) -> None:
+def _train(own: _Attempt, at: Position) -> None:
     """Run the epochs from `at` on."""
-    journal, saved_at, watch = _journal(job, work), time.monotonic(), Watch(device)
+    job, work = own.job, own.work
+    own.journal = journal = _journal(job, work)
+    saved_at, watch = time.monotonic(), Watch(own.device)
     end = int(job.params.get("until") or work.epochs)
     try:
         for epoch in range(at.epoch, end):
@@ -101,18 +115,23 @@ def _train(job: Job, work: Work, at: Position, device: torch.device) -> None:
                     journal.step(at.total, numbers, (epoch + 1, work.epochs, share))
                 every = job.resources.checkpoint_every_steps
                 if every and at.total % every == 0 and step < steps:
-                    _checkpoint(job, work, at, journal, device)
+                    _checkpoint(own, at)
                 if step < steps and watch.stops(at.total):
-                    _leave(job, work, at, journal, device)
+                    _leave(own, at)
             at = Position(epoch + 1, 0, at.total)
             monitor = work.end_epoch(epoch)
+            own.score = _score(job, monitor)
             if journal:
                 journal.epoch(epoch, at.total, monitor)
-            if at.epoch < end and _first_says(partial(_is_old, saved_at, job), device):
-                _checkpoint(job, work, at, journal, device)
+            if at.epoch < end and _first_says(partial(_is_old, saved_at, job), own.device):
+                _checkpoint(own, at)
                 saved_at = time.monotonic()
             if at.epoch < end and watch.stops(at.total):
-                _leave(job, work, at, journal, device)
+                _leave(own, at)
+    except Diverged as error:
+        if job.trial is not None:  # such a point of its grid loses; it is not run again
+            (Path(job.folder) / DIVERGED).write_text(json.dumps({"reason": str(error)}))
+        raise
     finally:
         watch.close()
         if journal:
@@ -137,20 +156,31 @@ def _journal(job: Job, work: Work) -> Journal | None:
     return Journal(Path(job.folder) / "journal.jsonl", steps=sum(work.steps(epoch) for epoch in range(work.epochs)))
 
 
-def _checkpoint(job: Job, work: Work, at: Position, journal: Journal | None, device: torch.device) -> None:
+def _score(job: Job, numbers: Numbers) -> float | None:
+    """Return how good an epoch's numbers are, higher is better: by the one that the stage's kind shows first."""
+    shown = jobs.module(job.kind).METRICS[0]
+    if shown.name not in numbers or not math.isfinite(numbers[shown.name]):
+        return None
+    return float(numbers[shown.name]) * (1 if shown.better == "higher" else -1)
+
+
+def _checkpoint(own: _Attempt, at: Position, *, wait: bool = False) -> None:
     """Seal a checkpoint. What it stands on, the journal up to this step, is on disk before it."""
-    saved = None
-    if journal:
-        journal.flush(durable=True)
-        state = {"work": work.state(), "random": _random_state(device)}
-        saved = checkpoint.save(Path(job.folder) / "checkpoints", state, at, fingerprint=job.fingerprint)
+    saved, job = None, own.job
+    if own.journal:
+        own.journal.flush(durable=True)
+        state = {"work": own.work.state(), "random": _random_state(own.device)}
+        keep, root = job.resources.checkpoints, Path(job.folder) / "checkpoints"
+        saved = checkpoint.save(root, state, at, fingerprint=job.fingerprint, score=own.score)
+        checkpoint.tidy(root, last=keep.keep_last, best=keep.keep_best)
+        own.held.keep(saved, wait=wait)
         log.info("checkpoint %s: epoch %d, step %d", saved.name, at.epoch, at.step)
     _report({"epoch": at.epoch, "step": at.total}, saved)
 
 
-def _leave(job: Job, work: Work, at: Position, journal: Journal | None, device: torch.device) -> NoReturn:
+def _leave(own: _Attempt, at: Position) -> NoReturn:
     """Seal a checkpoint and stop here: a node of this stage is taken away. Raises: Preempted."""
-    _checkpoint(job, work, at, journal, device)
+    _checkpoint(own, at, wait=True)
     raise Preempted(f"a node is taken away; stopped after step {at.total} with a checkpoint")
 
 
@@ -163,17 +193,18 @@ def _report(numbers: Numbers, saved: Path | None = None) -> None:
     report(plain, checkpoint=held, checkpoint_upload_mode=CheckpointUploadMode.NO_UPLOAD)
 
 
-def _resume(job: Job, work: Work, device: torch.device) -> Position:
+def _resume(job: Job, work: Work, device: torch.device, own: Held) -> Position:
     """Load the newest whole checkpoint, the same on every worker, and return its position."""
     logging.getLogger("ray.train").setLevel(logging.WARNING)  # it tells every report on the console
     root = Path(job.folder) / "checkpoints"
-    choice = _first_says(lambda: checkpoint.latest(root, fingerprint=job.fingerprint), device)
+    choice = _first_says(partial(_newest, root, job.fingerprint, own), device)
     if choice is None and job.begins:
         return _go_on(job, work, device)
     if choice is None:
         log.info("%s starts on %s with %d worker(s)", job.stage, device, distributed.world_size())
         return Position()
-    found, at = choice
+    found, at, digest = choice
+    keeping.keeper().bring(found, digest=digest)
     state = checkpoint.load(found, device=device)
     work.load(state["work"])
     _set_random_state(state["random"], device)
@@ -181,9 +212,18 @@ def _resume(job: Job, work: Work, device: torch.device) -> Position:
     return Position(at.epoch, at.step, at.total)
 
 
+def _newest(root: Path, fingerprint: str, own: Held) -> tuple[Path, Position, str] | None:
+    """Return the newest whole checkpoint, its position, its manifest's sha256; from now on any node can have it."""
+    if (found := checkpoint.latest(root, fingerprint=fingerprint)) is None:
+        return None
+    own.keep(found[0], wait=distributed.world_size() > 1)
+    return *found, checkpoint.sha256_of(found[0] / checkpoint.MANIFEST)
+
+
 def _go_on(job: Job, work: Work, device: torch.device) -> Position:
     """Take the state with which the pre-training before this one ended, and return its position."""
     path = Path(job.inputs["checkpoint"])
+    keeping.keeper().bring(path)
     try:
         state = torch.load(path, map_location=device, weights_only=True)
         work.load(state["work"])
@@ -228,32 +268,3 @@ def _set_random_state(state: Mapping[str, Any], device: torch.device) -> None:
     torch.set_rng_state(state["torch"].cpu())
     if device.type == "cuda" and state["cuda"] is not None:
         torch.cuda.set_rng_state(state["cuda"].cpu(), device)
-
-
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Hold a stage's folder: a worker whose driver was killed may still be writing for a moment."""
-    if distributed.rank() != 0:
-        yield
-        return
-    with FileLock(folder / "worker.lock", timeout=120):
-        yield
-
-
-@contextmanager
-def logged(folder: Path) -> Iterator[None]:
-    """Send the first worker's log, and what ends any worker, to `log.txt`."""
-    rank = distributed.rank()
-    handler = logging.FileHandler(folder / "log.txt", encoding="utf-8")
-    handler.setFormatter(logging.Formatter(f"%(asctime)s %(levelname)s worker {rank}: %(message)s"))
-    handler.setLevel(logging.INFO if rank == 0 else logging.ERROR)
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
-    try:
-        yield
-    except BaseException:
-        log.error("stopped by\n%s", "".join(traceback.format_exception(*sys.exc_info())))
-        raise
-    finally:
-        log.removeHandler(handler)
-        handler.close()

@@ -27,7 +27,7 @@ from torch import nn
 from leoclr import backbones
 
 FORMAT = 1
-KEEP = 2  # checkpoints kept of a running stage: the newest, and one before it in case the newest is damaged
+KEEP = 2  # checkpoints of a running stage: the newest, and one before it in case that is damaged
 MANIFEST = "manifest.json"
 
 
@@ -85,16 +85,41 @@ def sealed(folder: Path, *, fingerprint: str) -> bool:
     return True
 
 
-def save(root: Path, state: Mapping[str, Any], position: Position, *, fingerprint: str) -> Path:
-    """Write a checkpoint below `root`, drop all but the newest `KEEP`, and return its folder."""
+def save(
+    root: Path, state: Mapping[str, Any], position: Position, *, fingerprint: str, score: float | None = None
+) -> Path:
+    """Write a checkpoint below `root` and return its folder; `score`: how good it is, higher is better, if known."""
     folder, draft = root / f"{position.total:08d}", root / f".draft-{os.getpid()}"
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
     torch.save(dict(state), draft / "state.pt")
-    seal(draft, folder, fingerprint=fingerprint, position=[position.epoch, position.step, position.total])
-    for old in list(_folders(root))[KEEP:]:
-        shutil.rmtree(old, ignore_errors=True)
+    place = [position.epoch, position.step, position.total]
+    seal(draft, folder, fingerprint=fingerprint, position=place, score=score)
     return folder
+
+
+def tidy(root: Path, *, last: int = KEEP, best: int = 0) -> None:
+    """Remove the checkpoints below `root` that are neither among the newest `last` nor the `best` by their scores."""
+    scores = {int(folder.name): _score_in(folder) if best else None for folder in _folders(root)}
+    for total in expendable(scores, last=last, best=best):
+        shutil.rmtree(root / f"{total:08d}", ignore_errors=True)
+
+
+def expendable(scores: Mapping[int, float | None], *, last: int, best: int) -> set[int]:
+    """Return which checkpoints may go, given their scores by their steps; of equal scores the newest is the best.
+
+    >>> sorted(expendable({10: 0.9, 20: 0.4, 30: None, 40: 0.9, 50: 0.1}, last=1, best=1))
+    [10, 20, 30]
+    """
+    newest = sorted(scores, reverse=True)
+    ranked = sorted((total for total in newest if scores[total] is not None), key=lambda total: -(scores[total] or 0.0))
+    return set(newest[last:]) - set(ranked[:best])
+
+
+def score_of(manifest: Mapping[str, Any]) -> float | None:
+    """Return the score in a checkpoint's manifest, None where it has none."""
+    score = manifest.get("score")
+    return float(score) if isinstance(score, int | float) else None
 
 
 def latest(root: Path, *, fingerprint: str) -> tuple[Path, Position] | None:
@@ -146,6 +171,13 @@ def _in_order(path: Path) -> None:
         if len(text) == size:
             file.seek(8)
             file.write(text)
+
+
+def _score_in(folder: Path) -> float | None:
+    try:
+        return score_of(json.loads((folder / MANIFEST).read_text()))
+    except (OSError, ValueError, AttributeError):
+        return None
 
 
 def _folders(root: Path) -> Iterator[Path]:

@@ -48,6 +48,7 @@ def test_the_newest_is_by_number_and_only_the_last_few_are_kept(tmp_path: Path) 
     for total in (9, 99_999_999, 100_000_000):  # the last has more digits than the names are padded to
         save(tmp_path, total)
     assert latest_total(tmp_path) == 100_000_000
+    checkpoint.tidy(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["100000000", "99999999"]
     assert KEEP == 2
 
