@@ -5,6 +5,12 @@ it runs in Train's local mode inside a Ray task: same trainer, same loop, in a w
 already. A worker group starts a dozen processes before its first step, a warm process none, and most stages of a
 pipeline are small evaluations.
 
+A gang of workers is a placement group of Ray Train's. They speak over NCCL where each has GPUs of its own, else over
+gloo: NCCL refuses two workers on one GPU. What leads a gang stays on the driver's node, which nobody takes away.
+
+A node that drains gets no more stages, and those on it leave it with a checkpoint (`jobs.preemption`): Ray Train's own
+watcher is off, since it would start workers anew that the driver knows nothing of.
+
 A stage with a grid of settings is led by a task that holds nothing: its trials, and then the stage itself, are tasks of
 their own. Would it hold a CPU while it waits for them, two such stages could wait for ever on two CPUs.
 """
@@ -12,21 +18,33 @@ their own. Would it hold a CPU while it waits for them, two such stages could wa
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jobs import grid
-from jobs.contract import Job, Resources
+from jobs.contract import Job
+from jobs.preemption import Preempted
+from orchestration import nodes, schedule
 from orchestration.errors import LeoclrOpsError
+from orchestration.schedule import Ask, Size
+from orchestration.spec import StageSpec
+
+NODES = "LEOCLR_OPS_NODES"
+"""The variable that says, as `nodes` reads it, what nodes an autoscaler may bring."""
+
+LOOK_S = 1.0  # between two looks at the nodes
 
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.3",  # a report waits for the controller's poll; Ray's default is 2 s
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray's coming default; without it 2.60 warns at every start
     "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": "120",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "20",  # of each of three tries, then the driver looks again how many fit
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "TORCH_NCCL_ASYNC_ERROR_HANDLING": "1",
 }
 
@@ -36,6 +54,7 @@ class Ended:
     """How a stage's job ended: well, by a crash that says nothing about the stage, or by an error of its own."""
 
     crashed: bool = False
+    charged: bool = True  # a crash counts against `max_failures`: not where a node was taken away
     reason: str = ""  # empty when it ended well
 
 
@@ -47,45 +66,74 @@ class Backend:
 
         self._ray, self._own = ray, own
         self._groups: set[Any] = set()  # handles of jobs that have placement groups: of workers, of trials
-        total = ray.cluster_resources()
-        self.cpus, self.gpus = float(total.get("CPU", 0)), float(total.get("GPU", 0))
+        self._may_come = nodes.parse(os.environ[NODES], NODES) if os.environ.get(NODES) else ()
+        self._there: tuple[Size, ...] = ()
+        self._looked = -LOOK_S
         self._fit = ray.remote(max_retries=0)(fit)
         self._search = ray.remote(max_retries=0, num_cpus=0)(search)
         # CUDA binds a process to the first GPU it sees, and keeps memory there: a stage on a GPU has its own process.
         self._fit_gpu = ray.remote(max_retries=0, max_calls=1, num_gpus=1)(fit)
 
-    def needs(self, asked: Resources) -> tuple[float, float]:
-        """Return the CPUs and GPUs that a stage holds while it runs."""
-        gpus = (1.0 if self.gpus else 0.0) if asked.gpus_per_worker is None else asked.gpus_per_worker
-        return asked.workers * asked.cpus_per_worker, asked.workers * gpus
+    @property
+    def there(self) -> tuple[Size, ...]:
+        """The nodes that are there and do not drain, as of a second ago."""
+        from ray._private.state import state
 
-    def require_room(self, stages: Mapping[str, Resources]) -> None:
-        """Raises: LeoclrOpsError when the cluster can never hold one of `stages`, by name."""
-        for name, asked in stages.items():
-            cpus, gpus = self.needs(asked)
-            if cpus > self.cpus or gpus > self.gpus:
-                raise LeoclrOpsError(
-                    f"needs {cpus:g} CPUs and {gpus:g} GPUs; this cluster has {self.cpus:g} and {self.gpus:g}",
-                    place=f"stages.{name}.resources",
-                    hint="ask for fewer workers, or a fraction of a CPU each (cpus_per_worker: 0.5)",
-                )
+        if time.monotonic() - self._looked >= LOOK_S:
+            draining = state.get_draining_nodes()
+            alive = [n["Resources"] for n in self._ray.nodes() if n["Alive"] and n["NodeID"] not in draining]
+            self._there = tuple(Size(has.get("CPU", 0.0), has.get("GPU", 0.0)) for has in alive)
+            self._looked = time.monotonic()
+        return self._there
 
-    def start(self, job: Job) -> Any:
-        """Start `job` and return a handle for `ended`."""
-        cpus, gpus = self.needs(job.resources)
-        per_worker = gpus / job.resources.workers
+    @property
+    def nodes(self) -> tuple[Size, ...]:
+        """The nodes that stages are given to: those there, or those that an autoscaler brings once stages wait."""
+        return max(self.there, self._may_come, key=lambda found: schedule.total(found)[::-1])
+
+    @property
+    def cpus(self) -> float:
+        """The CPUs of all nodes."""
+        return schedule.total(self.nodes).cpus
+
+    def ask(self, stage: StageSpec, seconds: float | None = None) -> Ask:
+        """Return what `stage` asks of this cluster; `seconds` that it takes with the most workers, where known."""
+        return schedule.ask(stage.resources, stage.params, has_gpus=any(n.gpus for n in self.nodes), seconds=seconds)
+
+    def require_room(self, stages: Iterable[StageSpec]) -> None:
+        """Raises: LeoclrOpsError when the cluster can never hold one of `stages`."""
+        for stage in stages:
+            if reason := schedule.never_fits(self.nodes, self.ask(stage)):
+                hint = "ask for fewer workers, or a fraction of a CPU each (cpus_per_worker: 0.5)"
+                hint += "" if self._own else f"; a cluster that grows says to what: {NODES}, or `nodes` of its profile"
+                raise LeoclrOpsError(reason, place=f"stages.{stage.name}.resources", hint=hint)
+
+    def lacks(self, held: Size) -> str:
+        """Return in words that nodes are to come, when more is given away than there is; "" otherwise."""
+        there = schedule.total(self.there)
+        if there.holds(held):
+            return ""
+        return f"waiting for nodes: {_words(held)} are asked for, {_words(there)} are there"
+
+    def start(self, job: Job, ask: Ask) -> Any:
+        """Start `job`, whose resources name a number of workers, and return a handle for `ended`."""
+        workers, gpus = job.resources.fewest, ask.worker.gpus
         if grid.points(job):
-            return self._lead(self._search, job, per_worker)
-        if job.resources.workers > 1:  # its worker group holds the resources, the task that waits for it none
-            return self._lead(self._fit, job, per_worker)
+            return self._lead(self._search, job, gpus)
+        if workers > 1:  # its worker group holds the resources, the task that waits for it none
+            return self._lead(self._fit, job, gpus)
         task = self._fit_gpu if gpus else self._fit
-        options = {"num_cpus": cpus, "name": job.stage} | ({"num_gpus": gpus} if gpus else {})
-        return task.options(**options).remote(job.model_dump(mode="json"), per_worker)
+        options = {"num_cpus": ask.worker.cpus, "name": job.stage} | ({"num_gpus": gpus} if gpus else {})
+        return task.options(**options).remote(job.model_dump(mode="json"), gpus)
 
     def _lead(self, task: Any, job: Job, gpus_per_worker: float) -> Any:
         """Start a task that holds nothing itself and waits for what does."""
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
         self._free_leaked()
-        handle = task.options(num_cpus=0, name=job.stage).remote(job.model_dump(mode="json"), gpus_per_worker)
+        here = NodeAffinitySchedulingStrategy(self._ray.get_runtime_context().get_node_id(), soft=True)
+        leading = task.options(num_cpus=0, name=job.stage, scheduling_strategy=here)
+        handle = leading.remote(job.model_dump(mode="json"), gpus_per_worker)
         self._groups.add(handle)
         return handle
 
@@ -159,7 +207,7 @@ def fit(config: dict[str, Any], gpus_per_worker: float) -> None:
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
+    from ray.train.torch import TorchConfig, TorchTrainer
 
     import jobs
 
@@ -172,10 +220,12 @@ def fit(config: dict[str, Any], gpus_per_worker: float) -> None:
         jobs.module(job.kind).train_loop,
         train_loop_config=config,
         scaling_config=ScalingConfig(
-            num_workers=asked.workers if asked.workers > 1 else 0,
+            num_workers=asked.workers if asked.fewest > 1 else 0,
             use_gpu=gpus_per_worker > 0,
             resources_per_worker=per_worker,
+            placement_strategy=asked.placement.upper(),
         ),
+        torch_config=TorchConfig(backend="nccl" if gpus_per_worker >= 1 else "gloo"),
         run_config=RunConfig(
             name=folder.name,
             storage_path=str(folder.parent),
@@ -201,15 +251,25 @@ def search(config: dict[str, Any], gpus_per_worker: float) -> None:
 def _from_task(error: Any) -> Ended:
     """Tell a crash of processes or nodes from an error of the stage itself, also inside a worker group."""
     from ray.train import ControllerError, WorkerGroupError
+    from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 
     cause = error.cause
     if isinstance(cause, WorkerGroupError):
         failures = [getattr(each, "_base_exc", each) for each in cause.worker_failures.values()]
+        taken = [each for each in failures if _is_taken(each)]
         crashes = [each for each in failures if _is_crash(each)]
-        shown = (crashes or failures)[0]
-        return Ended(crashed=bool(crashes), reason=f"{type(shown).__name__}: {_first_line(shown)}")
-    crashed = isinstance(cause, ControllerError) or _is_crash(cause)
-    return Ended(crashed=crashed, reason=f"{type(cause).__name__}: {_first_line(cause)}")
+        shown = (taken or crashes or failures)[0]
+        return Ended(bool(taken or crashes), charged=not taken, reason=f"{type(shown).__name__}: {_first_line(shown)}")
+    if isinstance(cause, ControllerError) and isinstance(cause.controller_failure, WorkerGroupStartupTimeoutError):
+        return Ended(crashed=True, charged=False, reason="its workers found no room")
+    taken_away = _is_taken(cause)
+    crashed = taken_away or isinstance(cause, ControllerError) or _is_crash(cause)
+    return Ended(crashed, charged=not taken_away, reason=f"{type(cause).__name__}: {_first_line(cause)}")
+
+
+def _is_taken(error: BaseException) -> bool:
+    """Return whether `error` says that a node was taken away, with a checkpoint in time or without."""
+    return isinstance(error, Preempted) or bool(getattr(error, "preempted", False))
 
 
 def _is_crash(error: BaseException) -> bool:
@@ -220,6 +280,10 @@ def _is_crash(error: BaseException) -> bool:
 
     gone = (RayError, exceptions.WorkerHealthCheckFailedError, exceptions.WorkerHealthCheckTimeoutError)
     return isinstance(error, (*gone, DistNetworkError, TimeoutError)) or "closed by peer" in str(error)
+
+
+def _words(size: Size) -> str:
+    return " and ".join(filter(None, [f"{size.cpus:g} CPUs", f"{size.gpus:g} GPUs" if size.gpus else ""]))
 
 
 def _first_line(error: BaseException) -> str:

@@ -74,6 +74,28 @@ def total(nodes: Iterable[Size]) -> Size:
     return found
 
 
+def ask(asked: Resources, params: Any, *, has_gpus: bool, seconds: float | None = None) -> Ask:
+    """Return what a stage asks of a cluster; one that does not say takes a GPU a worker where there are any."""
+    gpus = asked.gpus_per_worker
+    worker = Size(asked.cpus_per_worker, float(has_gpus) if gpus is None else gpus)
+    return Ask(worker, counts(asked, params), seconds, asked.placement if asked.most > 1 else "pack")
+
+
+def never_fits(nodes: Sequence[Size], asked: Ask) -> str:
+    """Return why the empty `nodes` cannot hold a stage, in words; "" when they can."""
+    if not asked.counts:
+        return "no number of workers in its range shares the batch evenly"
+    fewest, have, most = asked.counts[-1], total(nodes), most_workers(nodes, asked)
+    if fewest <= most:
+        return ""
+    needs, each = asked.needs(fewest), asked.worker
+    if not have.holds(needs):
+        return f"needs {needs.cpus:g} CPUs and {needs.gpus:g} GPUs; this cluster has {have.cpus:g} and {have.gpus:g}"
+    how = {"strict_pack": " on one node", "strict_spread": " on a node each"}.get(asked.placement, "")
+    workers = "a worker" if fewest == 1 else f"{fewest} workers{how}"
+    return f"needs {workers} of {each.cpus:g} CPUs and {each.gpus:g} GPUs; its nodes hold {most} of them"
+
+
 def counts(asked: Resources, params: Any) -> tuple[int, ...]:
     """Return the numbers of workers that a stage may begin with, the most first.
 
@@ -133,6 +155,10 @@ class Room:
         if not self._next:
             self._hold_back_for(name, ask)
         return None
+
+    def lacks_nodes(self, ask: Ask) -> bool:
+        """Return whether the nodes cannot hold a stage, however empty they are."""
+        return not ask.counts or self._possible(ask) < ask.counts[-1]
 
     def _possible(self, ask: Ask) -> int:
         kind = ask.worker, ask.placement

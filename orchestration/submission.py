@@ -18,23 +18,23 @@ from dataclasses import dataclass
 from typing import Any
 
 import jobs
-from jobs.contract import Job, Resources
+from jobs.contract import Job
 from orchestration import describing, naming, records, storage
 from orchestration.backend import Backend, Ended
 from orchestration.errors import LeoclrOpsError, StoreError
 from orchestration.folders import StageFolder, read_run, write_run
-from orchestration.plan import Plan, State
+from orchestration.plan import Plan
 from orchestration.progress import StageView
 from orchestration.recorder import Recorder
 from orchestration.records import Ending
-from orchestration.spec import PipelineSpec
+from orchestration.schedule import Held, Room, never_fits, total
+from orchestration.spec import PipelineSpec, StageSpec
 from orchestration.storage import Home
 from orchestration.tracking import Store
 from orchestration.underway import Underway, context_of, job_of
 
 WAIT_S = 2.0  # between two looks at a stage that another submit is running
-RETRY_S = 1.0  # before a crashed stage starts again
-STOPPED = "stopped by the user"
+STOPPED, CANCELLED = "stopped by the user", "cancelled by the user"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,27 +47,33 @@ class Outcome:
 
 
 class Submission:
-    """One submit; `tags` are those that its run has besides its own, such as the sweep that it is a trial of."""
+    """One submit; `tags` are those that its run has besides its own, such as the sweep that it is a trial of.
+
+    `resume` is the run to continue; None: the one that the home remembers, if it was interrupted.
+    """
 
     def __init__(
-        self, spec: PipelineSpec, plan: Plan, *, store: Store, home: Home, tags: Mapping[str, str] | None = None
+        self,
+        spec: PipelineSpec,
+        plan: Plan,
+        *,
+        store: Store,
+        home: Home,
+        tags: Mapping[str, str] | None = None,
+        resume: str | None = None,
     ) -> None:
-        self._spec, self._plan, self._store, self._home, self._tags = spec, plan, store, home, tags or {}
+        self._spec, self._plan, self._store, self._home = spec, plan, store, home
+        self._tags, self._resume = tags or {}, resume
         self._labels = {arm.name: arm.labels for arm in spec.arms}
-        self._stages = {
-            planned.fingerprint: Underway(
-                planned, "waiting" if planned.state is State.TODO else "reused", planned.run_id
-            )
-            for planned in plan.stages
-        }
+        self._stages = {planned.fingerprint: Underway.of(planned) for planned in plan.stages}
         self._jobs: dict[Any, Underway] = {}  # by Ray's handle
         self._claim = ExitStack()  # of the plan, so that two submits of it are two runs
         self.run_id = ""
 
     @property
-    def waiting(self) -> dict[str, Resources]:
-        """What the stages that are still to run ask for, by name."""
-        return {s.plan.name: s.plan.spec.resources for s in self._stages.values() if s.state == "waiting"}
+    def waiting(self) -> list[StageSpec]:
+        """The stages that are still to run."""
+        return [stage.plan.spec for stage in self._stages.values() if stage.state == "waiting"]
 
     @property
     def is_open(self) -> bool:
@@ -79,14 +85,16 @@ class Submission:
         """Ray's handles of the jobs under way."""
         return list(self._jobs)
 
-    def needs(self, cluster: Backend) -> dict[Any, tuple[float, float]]:
-        """Return the CPUs and GPUs that each job under way holds, by Ray's handle."""
-        return {handle: cluster.needs(stage.plan.spec.resources) for handle, stage in self._jobs.items()}
+    def held(self, cluster: Backend) -> dict[Any, Held]:
+        """Return what each job under way holds, by Ray's handle."""
+        return {
+            handle: stage.holds(cluster.ask(stage.plan.spec).worker, self._recorder.progress(stage.run_id))
+            for handle, stage in self._jobs.items()
+        }
 
-    def held(self, cluster: Backend) -> tuple[float, float]:
-        """Return the CPUs and GPUs that the jobs under way hold together."""
-        held = self.needs(cluster).values()
-        return sum(cpus for cpus, _ in held), sum(gpus for _, gpus in held)
+    def waits_for(self, cluster: Backend) -> str:
+        """Return in words that nodes are to come for the jobs under way; "" where they are there."""
+        return cluster.lacks(total(held.size for held in self.held(cluster).values()))
 
     def views(self) -> tuple[StageView, ...]:
         """Return what the display shows of each stage."""
@@ -111,7 +119,7 @@ class Submission:
             title=self._spec.title,
             spec_yaml=self._spec.yaml,
             arm_labels=self._labels,
-            resume=read_run(memory) if mine else None,
+            resume=self._resume or (read_run(memory) if mine else None),
             extra=self._tags,
         )
         if mine:
@@ -128,20 +136,14 @@ class Submission:
 
     def outcome(self, *, stopped: bool = False) -> Outcome:
         """Return what came of it."""
-        failed = tuple(
-            f"{stage.plan.name} {stage.plan.arms[0]}".rstrip() + f": {stage.note}"
-            for stage in self._stages.values()
-            if stage.state == "failed"
-        )
-        return Outcome(self.run_id, failed, stopped)
+        failed = [stage for stage in self._stages.values() if stage.state == "failed"]
+        return Outcome(self.run_id, tuple(f"{stage.title}: {stage.note}" for stage in failed), stopped)
 
     def close(self, *, stopped: str = "") -> Outcome:
         """End the submission's run, as `stopped` for that reason, failed or finished; let go of all folders."""
         outcome = self.outcome(stopped=bool(stopped))
         status: Ending = "KILLED" if stopped else "FAILED" if outcome.failed else "FINISHED"
-        with contextlib.suppress(
-            LeoclrOpsError
-        ):  # the next look ends it; a wrong table file is told when it is printed
+        with contextlib.suppress(LeoclrOpsError):  # the next look ends it; a wrong table is told when it is printed
             self._store.end(self.run_id, status, reason="; ".join(outcome.failed)[:2000] or stopped)
             describing.describe(self._spec, self._store, self.run_id, is_trial=records.SWEEP in self._tags)
         self.release()
@@ -152,9 +154,9 @@ class Submission:
         with contextlib.suppress(StoreError):
             self._store.end(run_id, status, reason=reason)
 
-    def step(self, cluster: Backend, free: tuple[float, float]) -> None:
-        """Start what is ready and fits into the `free` CPUs and GPUs; bring to the store what has ended."""
-        self._start_ready(cluster, free)
+    def step(self, cluster: Backend, room: Room) -> None:
+        """Start what is ready and has room; bring to the store what has ended."""
+        self._start_ready(cluster, room)
         for stage in self._stages.values():
             if stage.state in ("committing", "failing") and time.monotonic() >= stage.retry_at:
                 self._settle(stage)
@@ -162,28 +164,26 @@ class Submission:
     def finish(self, handle: Any, ended: Ended) -> None:
         """Take note that a job has ended: record one that ended well, try a crashed one again, give up on any other."""
         stage = self._jobs.pop(handle)
-        retries = stage.plan.spec.resources.max_failures
-        if ended.crashed and stage.crashes < retries:
-            stage.crashes += 1
-            stage.state, stage.retry_at = "queued", time.monotonic() + RETRY_S
-            stage.note = f"crashed ({ended.reason}); attempt {stage.crashes + 1} of {retries + 1}"
+        if stage.tries_again(ended):
             return
         stage.state, stage.note = ("failing", ended.reason) if ended.reason else ("committing", "")
         self._settle(stage)
 
-    def _start_ready(self, cluster: Backend, free: tuple[float, float]) -> None:
+    def _start_ready(self, cluster: Backend, room: Room) -> None:
         """Start the stages that are ready, in the plan's order, as far as there is room."""
-        cpus, gpus = free
         for stage in self._stages.values():
             if stage.state not in ("waiting", "queued") or time.monotonic() < stage.retry_at:
                 continue
             if not self._is_ready(stage):
                 continue
             stage.state = "queued"
-            need_cpus, need_gpus = cluster.needs(stage.plan.spec.resources)
-            if need_cpus <= cpus and need_gpus <= gpus and (job := self._begin(stage)):
-                self._jobs[cluster.start(job)] = stage
-                cpus, gpus = cpus - need_cpus, gpus - need_gpus
+            ask = cluster.ask(stage.plan.spec, stage.plan.estimate_s)
+            if room.lacks_nodes(ask):
+                stage.note = f"waits for nodes: {never_fits(cluster.nodes, ask)}"
+            elif grant := room.admit(stage.plan.fingerprint, ask):
+                stage.workers, stage.overtook = grant.workers, grant.overtook
+                if job := self._begin(stage):
+                    self._jobs[cluster.start(job, ask)] = stage
 
     def _is_ready(self, stage: Underway) -> bool:
         """Return whether all that `stage` needs is finished; it is blocked when one of them failed."""
@@ -197,13 +197,14 @@ class Submission:
         folder = StageFolder(self._home.stage(stage.plan.fingerprint))
         try:
             job = job_of(stage, self._stages, self._store, spec=self._spec, home=self._home)
-            if not stage.crashes and not self._open_stage(stage, folder):
+            if not stage.begun and not self._open_stage(stage, folder):
                 return None
         except storage.Busy:
             stage.note, stage.retry_at = "another submit is running it", time.monotonic() + WAIT_S
             return None
         except StoreError as error:
             stage.lock.close()
+            stage.begun = False
             stage.wait(str(error))
             return None
         stage.state, stage.note, stage.tries = "running", "", 0
@@ -225,7 +226,7 @@ class Submission:
         folder.note_run(stage.run_id)
         self._record(stage)
         self._recorder.follow(stage.run_id, folder.path)
-        stage.started = time.monotonic()
+        stage.started, stage.begun = time.monotonic(), True
         if folder.sealed():  # a submit was killed between the end of the job and its recording
             stage.state, stage.retry_at = "committing", 0.0
             return False

@@ -10,16 +10,19 @@ from typing import Literal
 
 from jobs.contract import Job
 from jobs.inputs import BACKBONE, CHECKPOINT
+from orchestration.backend import Ended
 from orchestration.folders import StageFolder
 from orchestration.naming import Context
-from orchestration.plan import PlannedStage
+from orchestration.plan import PlannedStage, State
 from orchestration.progress import StageState, StageView
 from orchestration.recorder import Progress
+from orchestration.schedule import NOTHING, Held, Size
 from orchestration.spec import PipelineSpec
 from orchestration.storage import Home
 from orchestration.tracking import Store
 
 FIRST_S, LONGEST_S = 2.0, 60.0  # between two tries of a store that does not answer: doubled each time
+RETRY_S = 1.0  # before a crashed stage starts again
 SOON = 0.02  # share of a stage before which its own speed tells nothing of the time left
 
 
@@ -32,13 +35,26 @@ class Underway:
     run_id: str | None = None
     started: float = 0.0
     seconds: float = 0.0
-    crashes: int = 0
+    workers: int = 0  # of its attempt
+    overtook: str = ""  # as `schedule.Held.overtook`
+    begun: bool = False  # its folder is locked and its run open
+    crashes: int = 0  # that count against `max_failures`
     retry_at: float = 0.0  # nothing is tried before
     tries: int = 0  # of the store in vain, in a row
     note: str = ""
     failure: str = ""  # why it failed, while the store is not told
     metric: tuple[str, float] | None = None  # what it ended with, to show
     lock: ExitStack = field(default_factory=ExitStack)  # of its folder, while this process runs it
+
+    @classmethod
+    def of(cls, planned: PlannedStage) -> Underway:
+        """Return a stage at its beginning."""
+        return cls(planned, "waiting" if planned.state is State.TODO else "reused", planned.run_id)
+
+    @property
+    def title(self) -> str:
+        """Its name, and that of the first arm that it runs for."""
+        return f"{self.plan.name} {self.plan.arms[0]}".rstrip()
 
     @property
     def is_running(self) -> bool:
@@ -48,6 +64,22 @@ class Underway:
     def is_open(self) -> bool:
         """Whether something is still to come of it."""
         return self.is_running or self.state in ("waiting", "queued")
+
+    def tries_again(self, ended: Ended) -> bool:
+        """Get ready for another attempt after a crash; False where there is none."""
+        retries = self.plan.spec.resources.max_failures
+        if not ended.crashed or (ended.charged and self.crashes >= retries):
+            return False
+        self.crashes += ended.charged
+        self.state, self.retry_at = "queued", time.monotonic() + RETRY_S
+        attempt = f"attempt {self.crashes + 1} of {retries + 1}" if ended.charged else "goes on elsewhere"
+        self.note = f"{'crashed' if ended.charged else 'stopped'} ({ended.reason}); {attempt}"
+        return True
+
+    def holds(self, worker: Size, progress: Progress) -> Held:
+        """Return what it holds while it runs, given what each worker does."""
+        seconds = time.monotonic() - self.started
+        return Held(NOTHING.plus(worker, self.workers), self.left(progress, seconds), self.overtook)
 
     def wait(self, note: str) -> None:
         """Try again later, and ever later: the store did not answer."""
@@ -82,11 +114,11 @@ class Underway:
             metric=progress.metric if running else self.metric,
             images_per_s=progress.images_per_s if running else None,
             seconds=seconds,
-            seconds_left=self._left(progress, seconds),
+            seconds_left=self.left(progress, seconds),
             note=self.note,
         )
 
-    def _left(self, progress: Progress, seconds: float) -> float | None:
+    def left(self, progress: Progress, seconds: float) -> float | None:
         """Return the time still needed: by its own speed once that is known, else by earlier runs of its kind."""
         if not self.is_open:
             return None
@@ -119,7 +151,7 @@ def job_of(stage: Underway, stages: Mapping[str, Underway], store: Store, *, spe
         kind=plan.kind,
         fingerprint=plan.fingerprint,
         params=dict(plan.spec.params_json),
-        resources=plan.spec.resources,
+        resources=plan.spec.resources.of(stage.workers),
         folder=str(StageFolder(home.stage(plan.fingerprint)).path),
         inputs=inputs,
         begins=begins,

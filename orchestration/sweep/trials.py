@@ -13,6 +13,7 @@ from orchestration.errors import LeoclrOpsError, StoreError
 from orchestration.plan import Plan
 from orchestration.progress import StageView
 from orchestration.recorder import Recorder
+from orchestration.schedule import Held, Room
 from orchestration.spec import PipelineSpec
 from orchestration.storage import Home
 from orchestration.submission import Submission
@@ -45,7 +46,7 @@ class Desk:
 class _Leaving:
     """A job that was told to stop and still holds its resources."""
 
-    needs: tuple[float, float]
+    held: Held
     since: float = field(default_factory=time.monotonic)
     forced: bool = False
 
@@ -94,9 +95,10 @@ class Trials:
 
     def move(self, report: Report) -> Iterator[Entry]:
         """Move every trial one step; yield those that have ended."""
+        room = Room(self.desk.cluster.nodes, self._held())
         for number, trial in list(self._trials.items()):
             if trial.submission.is_open:
-                trial.submission.step(self.desk.cluster, self._free())
+                trial.submission.step(self.desk.cluster, room)
             for epoch, value in trial.look(self.desk.home):
                 if not isinstance(self._sweep.scheduler, NoScheduler):
                     report(number, epoch, value)
@@ -155,9 +157,9 @@ class Trials:
         return entry
 
     def _stop(self, trial: Trial, reason: str) -> None:
-        for handle, needs in trial.submission.needs(self.desk.cluster).items():
+        for handle, held in trial.submission.held(self.desk.cluster).items():
             self.desk.cluster.stop(handle, force=False)
-            self._leaving[handle] = _Leaving(needs)
+            self._leaving[handle] = _Leaving(held)
         trial.submission.stop(reason)
         trial.submission.close(stopped=reason)
         self._leave(trial)
@@ -166,11 +168,10 @@ class Trials:
         self.desk.recorder.alive.discard(trial.submission.run_id)
         del self._trials[trial.asked.number]
 
-    def _free(self) -> tuple[float, float]:
-        cluster = self.desk.cluster
-        held = [trial.submission.held(cluster) for trial in self._trials.values()]
-        held += [leaving.needs for leaving in self._leaving.values()]
-        return cluster.cpus - sum(cpus for cpus, _ in held), cluster.gpus - sum(gpus for _, gpus in held)
+    def _held(self) -> Iterator[Held]:
+        for trial in self._trials.values():
+            yield from trial.submission.held(self.desk.cluster).values()
+        yield from (leaving.held for leaving in self._leaving.values())
 
     def _hand(self, handle: Any, ended: Ended, owners: dict[Any, Trial]) -> None:
         if handle in owners:

@@ -24,6 +24,7 @@ from orchestration.backend import Backend, Ended
 from orchestration.errors import LeoclrOpsError, StoreError
 from orchestration.prepare import prepare
 from orchestration.progress import Snapshot
+from orchestration.schedule import Ask, Size
 from orchestration.storage import Home, write_atomic
 from orchestration.submission import Outcome
 from orchestration.tracking import Store
@@ -83,13 +84,20 @@ def terminate(job: Job) -> Ended:
 class Double(Backend):
     """A cluster of this process: a job runs when the runner asks which have ended, one a time."""
 
+    there: tuple[Size, ...] = ()
+    _own = True
+
     def __init__(self, cpus: float = 2) -> None:
-        self.cpus, self.gpus = cpus, 0.0
+        self.there = (Size(cpus, 0.0),)
         self.scripts: dict[tuple[str, int], list[Behavior]] = {}  # by stage and seed; what is not written ends well
         self.jobs: list[Job] = []
         self.connected = self.most = 0
 
-    def start(self, job: Job) -> int:
+    @property
+    def nodes(self) -> tuple[Size, ...]:
+        return self.there
+
+    def start(self, job: Job, ask: Ask) -> int:
         for file in job.inputs.values():
             assert Path(file).read_text().startswith("weights of ")
         assert Path(job.folder).is_dir()
@@ -118,9 +126,9 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Double:
 
     monkeypatch.setattr(backend, "connect", connect)
     monkeypatch.setattr(runner, "POLL_S", 0.01)
-    for name in ("WAIT_S", "RETRY_S"):
-        monkeypatch.setattr(submission, name, 0.01)
-    monkeypatch.setattr(underway, "FIRST_S", 0.01)
+    monkeypatch.setattr(submission, "WAIT_S", 0.01)
+    for name in ("FIRST_S", "RETRY_S"):
+        monkeypatch.setattr(underway, name, 0.01)
     return double
 
 
@@ -203,16 +211,16 @@ def test_a_second_submit_starts_no_cluster_and_reuses_all(desk: Desk, cluster: D
 
 
 def test_stages_wait_for_room(desk: Desk, cluster: Double) -> None:
-    cluster.cpus = 1
+    cluster.there = (Size(1, 0),)
     desk.submit()
     assert cluster.most == 1
-    cluster.cpus = 2
+    cluster.there = (Size(2, 0),)
     Desk(desk.home, desk.store, PIPELINE.replace("[0, 1]", "[2, 3]")).submit()
     assert cluster.most == 2
 
 
 def test_a_stage_that_can_never_fit_is_told_before_anything_starts(desk: Desk, cluster: Double) -> None:
-    cluster.cpus = 0.5
+    cluster.there = (Size(0.5, 0),)
     with pytest.raises(LeoclrOpsError, match="needs 1 CPUs and 0 GPUs; this cluster has 0.5 and 0") as caught:
         desk.submit()
     assert caught.value.place == "stages.pretrain.resources"
@@ -234,6 +242,41 @@ def test_one_crash_too_many_is_a_failure(desk: Desk, cluster: Double) -> None:
     cluster.scripts["linear", 0] = [crash, crash, crash]
     assert desk.submit().failed == ("linear seed=0: WorkerCrashedError: it died",)
     assert cluster.started.count("linear 0") == 3
+
+
+def test_a_node_that_is_taken_away_is_no_failure_of_the_stage(desk: Desk, cluster: Double) -> None:
+    def taken(job: Job) -> Ended:
+        train(job, steps=2)
+        return Ended(crashed=True, charged=False, reason="Preempted: a node is taken away")
+
+    cluster.scripts["linear", 0] = [taken, crash, taken, taken, crash]  # two crashes are allowed
+    assert not desk.submit().failed
+    assert cluster.started.count("linear 0") == 6
+    (run,) = desk.runs()["linear 0"]
+    assert desk.history(run.run_id) == LOSSES
+    notes = {stage.note for shot in desk.shown for stage in shot.stages}
+    assert "stopped (Preempted: a node is taken away); goes on elsewhere" in notes
+
+
+def test_a_stage_waits_for_nodes_that_went_and_begins_with_as_many_workers_as_there_is_room_for(
+    desk: Desk, cluster: Double
+) -> None:
+    shrunk = PIPELINE.replace("max_failures: 2", "workers: {min: 2, max: 4}")
+
+    def lose_a_node(job: Job) -> Ended:
+        cluster.there = (Size(1, 0),)
+        threading.Timer(0.5, lambda: setattr(cluster, "there", (Size(3, 0),))).start()
+        return finish(job)
+
+    cluster.there = (Size(8, 0),)
+    cluster.scripts["pretrain", 1] = [lose_a_node]
+    other = Desk(desk.home, desk.store, shrunk)
+    assert not other.submit().failed
+    workers = {f"{job.stage} {job.params['seed']}": job.resources.workers for job in cluster.jobs}
+    assert workers["pretrain 0"] == 1
+    assert sorted(workers[f"linear {seed}"] for seed in "01") == [2, 4]  # 3 share no batch of 256
+    waits = "waits for nodes: needs 2 CPUs and 0 GPUs; this cluster has 1 and 0"
+    assert any(stage.note == waits for shot in other.shown for stage in shot.stages)
 
 
 def test_a_failure_blocks_what_needs_it_and_nothing_else(desk: Desk, cluster: Double) -> None:
