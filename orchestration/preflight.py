@@ -14,6 +14,7 @@ from typing import Any, Literal
 from jobs import imported
 from leoclr.data import WITH_BOXES
 from leoclr.evaluate import protocols
+from orchestration import schedule
 from orchestration.errors import SpecError
 from orchestration.plan import Plan, State
 from orchestration.spec import Arm, PipelineSpec, StageSpec
@@ -66,7 +67,7 @@ def examine(spec: PipelineSpec, sizes: Mapping[str, int]) -> list[Note]:
             case = _Case(stage, arm, sizes.get(stage.params.dataset))
             if is_imported(stage.params) or (stage.kind == "pretrain" and case.params.epochs == 0):
                 continue  # nothing is trained here
-            for rule in (_task, *_RULES.get(stage.kind, ())):
+            for rule in (_task, _range, *_RULES.get(stage.kind, ())):
                 notes.update(dict.fromkeys(rule(case)))
     return list(notes)
 
@@ -111,9 +112,30 @@ def _task(case: _Case) -> Iterator[Note]:
         yield Note("refuse", case.place("params.dataset"), fact, f"such as {', '.join(wanted)}")
 
 
+def _range(case: _Case) -> Iterator[Note]:
+    """Look at a number of workers that may change from one attempt to the next."""
+    asked, place = case.stage.resources, case.place("resources.workers")
+    if isinstance(asked.workers, int):
+        return
+    if not schedule.counts(asked, case.params):
+        unit = schedule.shared(case.params)
+        able = ", ".join(str(count) for count in range(1, min(unit, 64) + 1) if unit % count == 0)
+        fact = f"no number from {asked.fewest} to {asked.most} shares the batch evenly"
+        yield Note("refuse", place, fact, f"able: {able}")
+    if case.stage.kind == "pretrain" and not case.params.sync_bn:
+        fact = "batch norm sees a worker's share of the batch, so the numbers change with the workers"
+        more = " and settings.shuffle_bn: false" if getattr(case.params.settings, "shuffle_bn", False) else ""
+        yield Note("warn", place, fact, f"params.sync_bn: true{more}, and it sees the whole batch")
+
+
+def _workers(case: _Case) -> int:
+    able = schedule.counts(case.stage.resources, case.params)
+    return able[0] if able else case.stage.resources.most
+
+
 def _batch(case: _Case) -> Iterator[Note]:
-    batch, workers, place = case.params.batch, case.stage.resources.workers, case.place("params.batch")
-    if batch % workers:
+    batch, workers, place = case.params.batch, _workers(case), case.place("params.batch")
+    if batch % workers and isinstance(case.stage.resources.workers, int):
         near = batch - batch % workers or workers
         yield Note("refuse", place, f"{batch} images cannot be shared by {workers} workers", f"such as {near}")
     splits, part = getattr(case.params.settings, "bn_splits", 1), batch // workers // case.params.accumulate
@@ -128,7 +150,7 @@ def _batch(case: _Case) -> Iterator[Note]:
 
 def _accumulate(case: _Case) -> Iterator[Note]:
     params, place = case.params, case.place("params.accumulate")
-    share, passes = params.batch // case.stage.resources.workers, params.accumulate
+    share, passes = params.batch // _workers(case), params.accumulate
     if passes == 1:
         return
     if share % passes:

@@ -36,11 +36,15 @@ def resources(asked: Resources) -> str:
 
     >>> resources(Resources(workers=2, cpus_per_worker=4, gpus_per_worker=1))
     '2 workers x 4 CPUs + 1 GPU'
+    >>> resources(Resources.model_validate({"workers": {"min": 2, "max": 8}, "placement": "spread"}))
+    '2 to 8 workers x 1 CPU, spread'
     """
     parts = [_count(asked.cpus_per_worker, "CPU")]
     if asked.gpus_per_worker:
         parts.append(_count(asked.gpus_per_worker, "GPU"))
-    return f"{_count(asked.workers, 'worker')} x {' + '.join(parts)}"
+    workers = f"{asked.fewest} to {_count(asked.most, 'worker')}" if asked.fewest < asked.most else ""
+    where = "" if asked.placement == "pack" else f", {asked.placement.replace('_', ' ')}"
+    return f"{workers or _count(asked.most, 'worker')} x {' + '.join(parts)}{where}"
 
 
 def of_status(looks: Sequence[SubmissionLook], *, color: bool = False, full: bool = False) -> str:

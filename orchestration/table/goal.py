@@ -50,7 +50,7 @@ class Step:
     @property
     def gpus(self) -> float:
         """How many GPUs it asks for."""
-        return self.stage.resources.workers * (self.stage.resources.gpus_per_worker or 0.0)
+        return self.stage.resources.most * (self.stage.resources.gpus_per_worker or 0.0)
 
 
 @dataclass(frozen=True, slots=True)

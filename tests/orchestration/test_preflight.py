@@ -45,6 +45,19 @@ def test_a_shipped_small_pipeline_is_passed_in_silence(name: str) -> None:
     assert preflight.examine(spec.load(name), SIZES) == []
 
 
+def test_a_range_of_workers_must_share_the_batch_and_should_share_its_statistics(tmp_path: Path) -> None:
+    asked = {"workers": {"min": 2, "max": 8}}
+    whole = {**PRETRAIN, "sync_bn": True, "settings": {**PRETRAIN["settings"], "shuffle_bn": False}}
+    assert preflight.examine(load(tmp_path, whole, asked), SIZES) == []
+    (note,) = preflight.examine(load(tmp_path, PRETRAIN, asked), SIZES)
+    assert (note.level, note.place) == ("warn", "stages.pretrain.resources.workers")
+    assert "batch norm sees a worker's share" in note.fact
+    odd = {**whole, "batch": 250, "lr": 0.03}
+    (note,) = preflight.examine(load(tmp_path, odd, {"workers": {"min": 3, "max": 4}}), SIZES)
+    assert (note.level, note.hint) == ("refuse", "able: 1, 2, 5, 10, 25, 50")
+    assert note.fact == "no number from 3 to 4 shares the batch evenly"
+
+
 @pytest.mark.parametrize(
     ("changes", "level", "place"),
     [
