@@ -5,7 +5,7 @@ A store in a SQLite file of this machine is read directly (`rows`), any other th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -154,6 +154,15 @@ class Finder:
             StoreError: the run has no result, or a file of it is missing or damaged.
         """
         return self._artifacts.check(self._get(run_id))
+
+    def tags(self, run_id: str) -> Mapping[str, str]:
+        """Return the tags of a run. Raises: StoreError."""
+        return self._get(run_id).tags
+
+    @property
+    def is_served(self) -> bool:
+        """Whether the runs lie behind a server, where other machines see them too."""
+        return self._link.uri.startswith(("http://", "https://"))
 
     def digests(self, run_id: str) -> dict[str, str]:
         """Return the sha256 of each file of a finished stage, as its manifest has it. Raises: StoreError."""

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import psutil
 
+from orchestration.cluster import job
+
 PACKAGES = ("leoclr-ops", "torch", "torchvision", "ray", "mlflow")
 CLOCK_SLACK_S = 2.0  # psutil derives a start time from the boot time, which moves when the clock is corrected
 GIT_TIMEOUT_S = 10.0
@@ -35,10 +37,11 @@ def versions() -> dict[str, str]:
 def commit(file: Path = Path(__file__)) -> str:
     """Return the git commit that `file` belongs to, with "-dirty" where tracked files differ from it; else "unknown".
 
-    A file that git does not track, such as an installed package inside somebody's repository, has no commit.
+    A file that git does not track, such as an installed package inside somebody's repository, has no commit; code that
+    was sent to a cluster has the one that it was sent with.
     """
     if _git(file, "ls-files", "--error-unmatch", file.name) is None or not (head := _git(file, "rev-parse", "HEAD")):
-        return "unknown"
+        return os.environ.get(job.COMMIT) or "unknown"
     return head + ("-dirty" if _git(file, "status", "--porcelain", "--untracked-files=no") else "")
 
 
@@ -62,14 +65,16 @@ def _git(file: Path, *arguments: str) -> str | None:
 class Owner:
     """The process that runs a submission. A process id is used again one day: the time it began tells two apart."""
 
-    host: str
+    host: str  # as the host calls itself; of a job "id@host", since other containers there may have the same name
     pid: int
     created: float  # Unix time, s
 
     @classmethod
     def current(cls) -> Owner:
         """Return this process."""
-        return cls(socket.gethostname(), os.getpid(), psutil.Process().create_time())
+        sent = job.current()
+        host = f"{sent.id}@{socket.gethostname()}" if sent else socket.gethostname()
+        return cls(host, os.getpid(), psutil.Process().create_time())
 
     def alive(self) -> bool | None:
         """Return whether the process still exists; None where another host would have to say."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs import journal
+from orchestration import announced
 from orchestration.errors import StoreError
 from orchestration.records import Point
 from orchestration.storage import write_atomic
@@ -87,6 +88,12 @@ class Recorder:
         with self._lock:
             self._followed[run_id] = followed
 
+    @property
+    def folders(self) -> dict[str, Path]:
+        """The folders of the stages that are followed, by run."""
+        with self._lock:
+            return {run_id: followed.folder for run_id, followed in self._followed.items()}
+
     def progress(self, run_id: str | None) -> Progress:
         """Return how far the stage of `run_id` is; nothing where it is not followed."""
         with self._lock:
@@ -152,7 +159,9 @@ class Recorder:
             with self._lock:
                 points, upto = list(followed.unsent), followed.read
             if points:
-                self._store.log_points(followed.run_id, points)
+                seen = followed.progress
+                how_far = announced.progress_tag(seen.epoch, seen.epochs, seen.fraction, seen.metric)
+                self._store.log_points(followed.run_id, points, how_far)
                 write_atomic(followed.mark, str(upto))
             with self._lock:
                 del followed.unsent[: len(points)]

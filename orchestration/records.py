@@ -35,6 +35,9 @@ EARLIER_S = "leoclr.earlier_s"  # seconds of the attempts before it
 SECONDS = "leoclr.seconds"  # of all attempts together, once ended
 REASON = "leoclr.reason"  # why it failed or stopped
 HEARTBEAT_MS = "leoclr.heartbeat_ms"
+PROGRESS = "leoclr.progress"  # of a running stage: JSON [epoch, epochs, share done, [metric, value] or null]
+CANCEL = "leoclr.cancel"  # on a submission: the ATTEMPT_MS of the attempt that somebody wants to end
+JOB, CLUSTER = "leoclr.job", "leoclr.cluster"  # of a submission that runs as a cluster's job: its id, the profile
 TITLE = "leoclr.title"
 IMPORT = "leoclr.import"  # of a run that was imported: JSON of what is known of its file
 HOST, PID, PID_CREATED, GIT_COMMIT = "leoclr.host", "leoclr.pid", "leoclr.pid_created", "leoclr.git_commit"
@@ -108,6 +111,9 @@ class Submission:
     pid_created: float  # Unix time, s
     heartbeat_ms: int
     sweep: str = ""  # name of the sweep that it is a trial of
+    fingerprint: str = ""  # of its plan
+    job: str = ""  # as which it was sent to a cluster
+    cluster: str = ""  # the profile of that
 
     @property
     def owner(self) -> Owner:
@@ -236,6 +242,9 @@ def submission(raw: RawRun) -> Submission:
         pid_created=float(_tag(raw, PID_CREATED)),
         heartbeat_ms=int(_tag(raw, HEARTBEAT_MS)),
         sweep=raw.tags.get(SWEEP, ""),
+        fingerprint=raw.tags.get(FINGERPRINT, ""),
+        job=raw.tags.get(JOB, ""),
+        cluster=raw.tags.get(CLUSTER, ""),
     )
 
 

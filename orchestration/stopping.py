@@ -7,6 +7,10 @@ import signal
 from collections.abc import Iterator
 
 
+class Cancelled(Exception):  # noqa: N818  # it is a wish, and no error
+    """Somebody wants the submission to end."""
+
+
 @contextlib.contextmanager
 def stoppable() -> Iterator[None]:
     """Turn SIGTERM into what Ctrl-C is, a KeyboardInterrupt, inside the block."""

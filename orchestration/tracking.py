@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from leoclr import RESULTS_VERSION
-from orchestration import connection, linking, naming, provenance, records, rows
+from orchestration import announced, connection, linking, naming, provenance, records, rows
+from orchestration.cluster import job
 from orchestration.connection import EXPERIMENT, Connection
 from orchestration.errors import StoreError
 from orchestration.finding import Finder
@@ -65,23 +66,27 @@ class Store(Finder):
         owner = provenance.Owner.current()
         tags = records.submission_tags(plan, title=title, arm_labels=arm_labels, owner=owner, now_ms=_now_ms())
         tags |= extra or {}
-        run_id = self.begin(tags, {"pipeline.yaml": spec_yaml}, resume=resume)
+        texts = {"pipeline.yaml": spec_yaml, announced.FILE: announced.to_json(plan)}
+        run_id = self.begin(tags, texts, resume=resume)
         self.log_params(run_id, naming.shared_params(plan, naming.axes_of(tags, records.AXIS)))
         return run_id
 
     def begin(self, tags: Mapping[str, str], texts: Mapping[str, str], *, resume: str | None) -> str:
         """Open a run above others, with `texts` by file name in its provenance; `resume` as in `begin_submission`."""
-        run_id = self._begin(dict(tags), now_ms=_now_ms(), resume=resume)
+        sent = job.current()
+        place = {records.JOB: sent.id if sent else "", records.CLUSTER: sent.cluster if sent else ""}
+        run_id = self._begin({**tags, **(place if sent or resume else {})}, now_ms=_now_ms(), resume=resume)
+        more = {"environment.json": provenance.environment(), **(sent.texts if sent else {})}
         with self._speaking():
-            for file, text in (*texts.items(), ("environment.json", provenance.environment())):
+            for file, text in {**texts, **more}.items():
                 self._client.log_text(run_id, text, f"{PROVENANCE}/{file}")
         return run_id
 
-    def log_files(self, run_id: str, files: Iterable[Path]) -> None:
-        """Keep files as artifacts of a run."""
+    def log_files(self, run_id: str, files: Iterable[Path], folder: str | None = None) -> None:
+        """Keep files as artifacts of a run, in a folder of them if one is named."""
         with self._speaking():
             for file in files:
-                self._client.log_artifact(run_id, str(file))
+                self._client.log_artifact(run_id, str(file), folder)
 
     def begin_stage(
         self,
@@ -118,12 +123,13 @@ class Store(Finder):
         """Note on the submission that `run_id` serves `stage` of `arm`, whether it was begun for it or is reused."""
         self.set_tags(parent, records.run_entry(arm, stage, run_id))
 
-    def log_points(self, run_id: str, points: Sequence[Point]) -> None:
-        """Record values; points that are recorded already add nothing."""
-        from mlflow.entities import Metric
+    def log_points(self, run_id: str, points: Sequence[Point], tags: Mapping[str, str] | None = None) -> None:
+        """Record values, and tags with them; points that are recorded already add nothing."""
+        from mlflow.entities import Metric, RunTag
 
+        metrics = [Metric(p.key, p.value, p.timestamp_ms, p.step) for p in points]
         with self._speaking():
-            self._client.log_batch(run_id, metrics=[Metric(p.key, p.value, p.timestamp_ms, p.step) for p in points])
+            self._client.log_batch(run_id, metrics=metrics, tags=[RunTag(*tag) for tag in (tags or {}).items()])
 
     def log_params(self, run_id: str, params: Mapping[str, str], tags: Mapping[str, str] | None = None) -> None:
         """Record params, and tags with the first of them; params that are recorded already must be the same."""
@@ -208,6 +214,10 @@ class Store(Finder):
             **{records.VERSION + name: version for name, version in provenance.versions().items()},
         }
         earlier = self._interrupted(resume) if resume else None
+        is_same = not earlier or tags[records.ROLE] == "stage" or _plan(earlier) == _plan(tags)
+        if not is_same:  # a stage proves by its params that it is the same
+            fact = "its data or the results version is another one here: it would be another experiment"
+            raise StoreError(fact, place=f"run {resume}", hint="submit its pipeline as a new one")
         tags |= records.attempt_tags(earlier or {}, now_ms)
         if earlier is None or resume is None:
             with self._speaking():
@@ -235,6 +245,10 @@ class Store(Finder):
         self.set_tags(run_id, tags)
         with self._speaking():
             self._client.set_terminated(run_id, status=status, end_time=ended_ms)
+
+
+def _plan(tags: Mapping[str, str]) -> str:
+    return tags.get(records.FINGERPRINT, "")
 
 
 def _now_ms() -> int:

@@ -6,7 +6,7 @@ import json
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ class Tracker:
         self.requests, self.beats = 0, 0
         self.down = self.deaf = False  # deaf: it takes the points and fails before it says so
 
-    def log_points(self, run_id: str, points: Sequence[Point]) -> None:
+    def log_points(self, run_id: str, points: Sequence[Point], tags: Mapping[str, str]) -> None:
         self.requests += 1
         if self.down:
             raise StoreError("connection refused")
