@@ -12,6 +12,7 @@ from orchestration.sweep import search as sweep_search
 from orchestration.sweep import space as sweep_space
 from orchestration.sweep import spec as sweep_spec
 from orchestration.sweep import trial_spec as sweep_trial_spec
+from orchestration.sweep.options import Pbt
 from orchestration.sweep.view import result
 
 FIELDS = ("What", "Command", "Cost", "Expected", "Source")
@@ -28,7 +29,7 @@ EVERY = [(name, base) for name in sweep_spec.shipped() for base in bases(name)]
 
 def test_there_is_every_sweep_of_the_papers() -> None:
     ablations = "augment temperature momentum queue crop-scale original-view labels backbone end-to-end"
-    others = {"clsa-losses", "spcl-losses", "spcl-prototypes", "search-leoclr"}
+    others = {"clsa-losses", "spcl-losses", "spcl-prototypes", "search-leoclr", "population-leoclr"}
     assert set(sweep_spec.shipped()) == {f"ablation-{name}" for name in ablations.split()} | others
 
 
@@ -47,7 +48,8 @@ def test_every_value_makes_a_trial_and_a_plan(name: str, base: str | None) -> No
     assert sweep.name == (name if base is None else f"{name}-{base}")
     for point in sweep_plan.probes(sweep):
         assert sweep_space.contains(sweep.space, point)
-        pipeline = sweep_trial_spec.pipeline(sweep, point, sweep.seeds)
+        before = (point,) * (sweep_trial_spec.generations(sweep, point) - 1) if isinstance(sweep.scheduler, Pbt) else ()
+        pipeline = sweep_trial_spec.pipeline(sweep, point, sweep.seeds, before)
         assert [arm.labels["seed"] for arm in pipeline.arms] == [str(seed) for seed in sweep.seeds]
         assert {goal.stage for goal in sweep.goals.values()} <= set(pipeline.arms[0].stages)
         datasets = {stage.params.dataset for arm in pipeline.arms for stage in arm.stages.values()}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from orchestration.sweep.cells import (
     GRID,
@@ -91,7 +91,7 @@ def page(result: SweepResult) -> list[Block]:
     for part in several:
         if len(several) > 1:
             blocks.append(Heading(one_line(part.title), 2))
-        blocks += _points(part)
+        blocks += _points(_at_the_end(part))
         blocks += _schedules(part)
         for objective in part.objectives:
             blocks += _effects(part, objective)
@@ -131,6 +131,13 @@ def _points(result: SweepResult) -> list[Block]:
         said.append(f"{len(found) - len(shown)} more points are in the CSV file.")
     behind = ((), *(tuple(trial.number for trial in cell.trials) for cell in shown))
     return [Grid(table, max(1, len(axes)), frozenset(bold), behind), *notes.block(), said]
+
+
+def _at_the_end(result: SweepResult) -> SweepResult:
+    """Return a population without its earlier generations, which its members' schedules hold; else `result`."""
+    if not any(trial.before for trial in result.trials):
+        return result
+    return replace(result, trials=tuple(trial for trial in result.trials if trial.state != "stopped"))
 
 
 def _schedules(result: SweepResult) -> list[Block]:

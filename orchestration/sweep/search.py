@@ -55,14 +55,14 @@ class Search:
         number = next((n for n in range(self._most) if n not in self._known), None)
         if number is None:
             return None
-        asked = self._make(number)
-        self._known.add(number)
+        if asked := self._make(number):
+            self._known.add(number)
         return asked
 
     def tell(self, entry: Entry) -> None:
         """Learn how a trial ended; a grid and chance learn nothing."""
 
-    def _make(self, number: int) -> Asked:
+    def _make(self, number: int) -> Asked | None:
         return self._grid[number] if self._grid else Asked(number, self._draw(number), self._sweep.seeds)
 
     def _draw(self, number: int) -> Point:
@@ -164,12 +164,15 @@ class Population(Search):
         """Learn what a member reached."""
         self._ended[entry.number] = entry
 
-    def _make(self, number: int) -> Asked:
+    def _make(self, number: int) -> Asked | None:
+        """Return a member of a generation; None where the last one left nobody to go on from."""
         generation, member = divmod(number, self._size)
         if not generation:
             return super()._make(number)
         if generation not in self._next:
             self._next[generation] = self._choose(generation)
+        if not self._next[generation]:
+            return None
         *before, point = self._next[generation][member]
         return Asked(number, point, self._sweep.seeds, tuple(before))
 
@@ -178,6 +181,8 @@ class Population(Search):
         if any(number not in self._ended for number in numbers):
             raise NotYet
         members = [_member(self._ended[number]) for number in numbers]
+        if all(member.score is None for member in members):
+            return []
         assert isinstance(self._sweep.search, Random)
         return next_generation(members, self._sweep.space, self._options, seed=self._sweep.search.seed)
 

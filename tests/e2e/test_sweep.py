@@ -173,12 +173,7 @@ def test_a_killed_sweep_goes_on_and_no_trial_runs_twice(tmp_path: Path) -> None:
         return made == 2 and bool(checkpoints)
 
     wait_for(in_the_second_trial, process)
-    family = psutil.Process(process.pid).children(recursive=True)
-    process.kill()
-    process.wait()
-    assert process.stdout
-    process.stdout.close()
-    psutil.wait_procs(family, timeout=30)
+    kill(process)
     seen = project.status()
     assert seen["state"] == "stopped"
     assert [trial["state"] for trial in seen["trials"]] == ["done", "waiting"]
@@ -191,6 +186,52 @@ def test_a_killed_sweep_goes_on_and_no_trial_runs_twice(tmp_path: Path) -> None:
     assert len(project.stages("pretrain")) == len(project.stages("linear")) == 3
     assert any("continues from checkpoint" in log for log in project.logs())
     assert sum(log.count("pretrain starts on") for log in project.logs()) == 3
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """End a driver as a power cut would, and wait until Ray has seen it."""
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.wait()
+    assert process.stdout
+    process.stdout.close()
+    psutil.wait_procs(family, timeout=30)
+
+
+@pytest.mark.slow
+def test_a_killed_population_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
+    population = """
+base: base.yaml
+set: {pretrain.params.epochs: 3}
+axes:
+  pretrain.params.lr: {loguniform: [0.005, 0.3]}
+  pretrain.params.settings.temperature: [0.05, 0.1, 0.2]
+objectives:
+  linear top-1: {stage: linear, metric: top1}
+search: {kind: random, seed: 0}
+scheduler: {kind: pbt, population: 3, interval: 1}
+"""
+    projects = []
+    for name in ("calm", "killed"):
+        (tmp_path / name).mkdir()
+        projects.append(Project(tmp_path / name, population))
+    calm, killed = projects
+    printed = calm.cli("sweep", "s.yaml")
+    assert "Schedules" in printed
+    process = killed.start("sweep", "s.yaml")
+    wait_for(lambda: (killed.ledger().folder / "ledger.jsonl").exists() and len(killed.ledger().entries) >= 5, process)
+    kill(process)
+    killed.cli("sweep", "s.yaml")
+    ends = [
+        [(each.number, each.point, each.before, each.state, each.values, each.history) for each in of.entries.values()]
+        for of in (calm.ledger(), killed.ledger())
+    ]
+    assert ends[0] == ends[1]
+    assert [state for _, _, _, state, _, _ in ends[0]] == ["stopped"] * 6 + ["done"] * 3
+    lineages = {json.dumps([*before, point]) for _, point, before, _, _, _ in ends[0][6:]}
+    shared = {json.dumps(lineage[:2]) for lineage in map(json.loads, lineages)}
+    assert len(shared) < 3, "one of them went on from another"
+    assert len(calm.stages("pretrain-1")) == len({json.dumps(json.loads(each)[:1]) for each in lineages})
 
 
 @pytest.mark.slow

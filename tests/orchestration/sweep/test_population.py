@@ -106,6 +106,12 @@ def test_a_member_that_failed_goes_on_from_a_good_one(sweep: SweepSpec) -> None:
     assert [second[member].before for member in (0, 1)] == [(first[2].point,)] * 2
 
 
+def test_where_all_failed_there_is_no_next_generation(sweep: SweepSpec) -> None:
+    search = sweep_search.begin(sweep, [], again=[])
+    generation(search, [None] * 4)
+    assert search.ask() is None
+
+
 def test_values_are_moved_as_the_paper_says(sweep: SweepSpec) -> None:
     """A number is multiplied by 0.8 or 1.2, a value of a list moves by one place, or both are drawn anew."""
     options = Pbt(kind="pbt", interval=1, resample=0.0)
