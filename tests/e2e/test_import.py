@@ -47,6 +47,7 @@ def checkpoint(tmp_path: Path) -> Path:
     return tmp_path / "moco_r18_200ep.pth.tar"
 
 
+@pytest.mark.slow
 def test_an_imported_checkpoint_is_evaluated_and_exported(checkpoint: Path, tmp_path: Path) -> None:
     pipeline = tmp_path / "evaluate.yaml"
     done = cli(tmp_path, "import", checkpoint.name, "--as", "moco_v2", "--dataset", "imagenet", "--epochs", "200")

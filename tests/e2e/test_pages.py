@@ -64,6 +64,7 @@ def _is_outside(url: str) -> bool:
     return not url.startswith(("http://127.0.0.1:", "data:", "blob:"))
 
 
+@pytest.mark.slow
 def test_the_list_of_runs_reads_like_a_table(browser: Browser, server: str) -> None:
     with seen(browser, width=1500) as (page, complaints):
         look = Look(page)
@@ -77,6 +78,7 @@ def test_the_list_of_runs_reads_like_a_table(browser: Browser, server: str) -> N
         look.sound(complaints)
 
 
+@pytest.mark.slow
 def test_the_page_that_compares_shows_params_of_the_pre_training_beside_the_numbers(
     browser: Browser, server: str, project: Project
 ) -> None:
@@ -98,6 +100,7 @@ def test_the_page_that_compares_shows_params_of_the_pre_training_beside_the_numb
         look.sound(complaints)
 
 
+@pytest.mark.slow
 def test_the_models_page_lists_the_checkpoints_with_their_data_set(browser: Browser, server: str) -> None:
     page_of = server.partition("/runs")[0]
     with seen(browser, width=2400) as (page, complaints):
@@ -110,6 +113,7 @@ def test_the_models_page_lists_the_checkpoints_with_their_data_set(browser: Brow
         look.sound(complaints)
 
 
+@pytest.mark.slow
 def test_a_submissions_page_shows_its_table(browser: Browser, server: str, project: Project) -> None:
     first = Store.open(project.home).submissions()[-1]
     with seen(browser, width=1500) as (page, complaints):

@@ -260,6 +260,7 @@ def test_bad_trials_are_stopped_early_and_say_so(tmp_path: Path) -> None:
     assert "stopped" in (tmp_path / "sweep-s" / "table.md").read_text()
 
 
+@pytest.mark.slow
 def test_what_diverges_is_a_result_and_what_fails_leaves_the_others_running(tmp_path: Path) -> None:
     points = """
   fate:
