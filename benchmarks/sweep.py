@@ -26,7 +26,7 @@ from benchmarks.pairs import Figure
 GOAL_S = 0.6  # a trial
 AT_ONCE = 2
 MANY, SOME = 18, 6  # trials of ours, of Ray's
-FEW = 4  # of those that take ten seconds and more
+FEW = 3  # of those that take ten seconds and more
 BASE = """
 stages:
   pretrain:

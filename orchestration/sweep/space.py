@@ -131,19 +131,6 @@ def draw(space: Space, chance: random.Random) -> Point:
     return point
 
 
-def contains(space: Space, point: Mapping[str, Tree]) -> bool:
-    """Return whether `point` lies in `space`: every axis that applies has a value of its own, and no other is named."""
-    known: Point = {}
-    for axis in space:
-        if axis.applies(known) != (axis.name in point):
-            return False
-        if axis.name in point:
-            if not axis.holds(point[axis.name]):
-                return False
-            known[axis.name] = point[axis.name]
-    return known.keys() == point.keys()
-
-
 def label(value: Tree) -> str:
     """Return a value in words.
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from orchestration.sweep import search as sweep_search
-from orchestration.sweep import space as sweep_space
 from orchestration.sweep import spec as sweep_spec
 from orchestration.sweep.ledger import Asked, Entry
 from orchestration.sweep.search import Search
 from orchestration.sweep.spec import SweepSpec
+from tests.orchestration.sweep.points import contains
 
 HEAD = """
 base: quickstart
@@ -85,7 +85,7 @@ def test_optuna_learns_and_goes_on_where_it_was_cut_off(tmp_path: Path) -> None:
         asked = search.ask()
         assert asked is not None
         assert asked.seeds == (0, 1)
-        assert sweep_space.contains(spec.space, asked.point)
+        assert contains(spec.space, asked.point)
         entries.append(done(asked, worth(asked)))
         search.tell(entries[-1])
     cut = Entry(20, {"method": "leoclr", "pretrain.params.lr": 0.7}, (0, 1), "running")

@@ -10,9 +10,9 @@ from orchestration.progress import StageView
 from orchestration.sweep import spec as sweep_spec
 from orchestration.sweep.ledger import Entry, Ledger
 from orchestration.sweep.plan import probes
-from orchestration.sweep.space import contains
 from orchestration.sweep.spec import SweepSpec
 from orchestration.sweep.view import result, snapshot
+from tests.orchestration.sweep.points import contains
 
 TEXT = """
 title: a sweep
