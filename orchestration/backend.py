@@ -25,10 +25,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jobs
 from jobs import grid
 from jobs.contract import Job
 from jobs.preemption import Preempted
-from orchestration import nodes, schedule
+from orchestration import installed, nodes, schedule
 from orchestration.errors import LeoclrOpsError
 from orchestration.schedule import Ask, Size
 from orchestration.spec import StageSpec
@@ -43,7 +44,7 @@ _ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.3",  # a report waits for the controller's poll; Ray's default is 2 s
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray's coming default; without it 2.60 warns at every start
     "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": "120",
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "20",  # of each of three tries, then the driver looks again how many fit
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "8",  # of each of three tries, then the driver looks how many fit
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "TORCH_NCCL_ASYNC_ERROR_HANDLING": "1",
 }
@@ -209,15 +210,13 @@ def fit(config: dict[str, Any], gpus_per_worker: float) -> None:
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    import jobs
-
     job = Job.model_validate(config)
     folder, asked = Path(job.folder), job.resources
     # Ray's snapshot is not what we resume from, and a torn one would keep the run from ever starting.
     (folder / "checkpoint_manager_snapshot.json").unlink(missing_ok=True)
     per_worker = {"CPU": asked.cpus_per_worker} | ({"GPU": gpus_per_worker} if gpus_per_worker else {})
     TorchTrainer(
-        jobs.module(job.kind).train_loop,
+        train,
         train_loop_config=config,
         scaling_config=ScalingConfig(
             num_workers=asked.workers if asked.fewest > 1 else 0,
@@ -234,13 +233,20 @@ def fit(config: dict[str, Any], gpus_per_worker: float) -> None:
     ).fit()
 
 
+def train(config: dict[str, Any]) -> None:
+    """Run a stage's loop in one worker, with its files kept where its job says."""
+    with installed.keeper(config):
+        jobs.module(config["kind"]).train_loop(config)
+
+
 def search(config: dict[str, Any], gpus_per_worker: float) -> None:
     """Run the trials of one stage, then the stage with what they chose, in a Ray task that holds nothing."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     import ray
 
-    job = grid.run(Job.model_validate(config), fit, gpus_per_worker)
+    with installed.keeper(config):
+        job = grid.run(Job.model_validate(config), fit, gpus_per_worker)
     task = grid.task(fit, job, gpus_per_worker)
     try:
         ray.get(task.remote(job.model_dump(mode="json"), gpus_per_worker))
@@ -279,7 +285,9 @@ def _is_crash(error: BaseException) -> bool:
     from torch.distributed import DistNetworkError
 
     gone = (RayError, exceptions.WorkerHealthCheckFailedError, exceptions.WorkerHealthCheckTimeoutError)
-    return isinstance(error, (*gone, DistNetworkError, TimeoutError)) or "closed by peer" in str(error)
+    return isinstance(error, (*gone, DistNetworkError, TimeoutError)) or any(
+        said in str(error) for said in ("closed by peer", "reset by peer")
+    )
 
 
 def _words(size: Size) -> str:

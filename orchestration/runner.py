@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from threading import Event
 
-from orchestration import backend
+from orchestration import backend, folders
 from orchestration.backend import Backend
 from orchestration.plan import Plan
 from orchestration.progress import Snapshot
@@ -36,6 +36,7 @@ def submit(
     """
     submission = Submission(spec, plan, store=store, home=home, resume=resume)
     started = time.monotonic()
+    folders.require_mirror(home)
     with stoppable(), ExitStack() as stack:
         stack.callback(submission.release)
         cluster = stack.enter_context(backend.connect()) if submission.waiting else None
@@ -45,7 +46,7 @@ def submit(
         stack.callback(recorder.close)
 
         def draw() -> None:
-            note = recorder.trouble or (submission.waits_for(cluster) if cluster else "")
+            note = recorder.trouble or folders.trouble(home) or (submission.waits_for(cluster) if cluster else "")
             show(Snapshot(plan.pipeline, submission.run_id, started, submission.views(), note))
 
         cancelled = stack.enter_context(watching(store, submission.run_id, recorder))

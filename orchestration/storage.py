@@ -3,6 +3,7 @@
 home/mlflow.db                    runs, params, metrics (SQLite)
 home/artifacts/                   MLflow's artifact root
 home/stages/<fingerprint>/        lock, run.json, journal.jsonl, log.txt, checkpoints/, result/
+home/work/<fingerprint>/          with a mirror: what this node computes of a stage
 home/submissions/<plan>.json      which MLflow run a plan is recorded in
 home/data/<data set>/             generated data
 home/cache/<sha256>/<file>        artifacts brought from a remote store
@@ -34,14 +35,20 @@ class Busy(StoreError):  # it is a state of the lock, and no error to most calle
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """The folder that holds the runs of one user or one cluster; workers must see it under the same path."""
+    """The folder that holds the runs of one user or one cluster.
+
+    Workers see it under the same path. With a mirror each node has one of its own there, and stages are exchanged
+    through the mirror.
+    """
 
     path: Path
+    mirror: str = ""  # s3://bucket/prefix; "": all nodes see this folder
 
     @classmethod
     def default(cls) -> Home:
-        """Return the home at $LEOCLR_OPS_HOME, else `.leoclr-ops` in the current folder."""
-        return cls(Path(os.environ.get("LEOCLR_OPS_HOME") or ".leoclr-ops").expanduser().absolute())
+        """Return the home at $LEOCLR_OPS_HOME, else `.leoclr-ops` in the current folder; its mirror by its variable."""
+        folder = Path(os.environ.get("LEOCLR_OPS_HOME") or ".leoclr-ops").expanduser().absolute()
+        return cls(folder, os.environ.get("LEOCLR_OPS_MIRROR", "").strip())
 
     @property
     def database(self) -> Path:
@@ -52,8 +59,12 @@ class Home:
         return self.path / "artifacts"
 
     def stage(self, fingerprint: str) -> Path:
-        """Return the folder of the stage with this fingerprint."""
+        """Return the folder of the stage with this fingerprint, as who submits and looks sees it."""
         return self.path / "stages" / safe_name(fingerprint)
+
+    def work(self, fingerprint: str) -> Path:
+        """Return the folder in which a worker computes the stage: the same, or with a mirror one of its node."""
+        return self.path / "work" / safe_name(fingerprint) if self.mirror else self.stage(fingerprint)
 
     def submission(self, fingerprint: str) -> Path:
         """Return the file that says which run the plan with this fingerprint is recorded in."""
@@ -94,14 +105,14 @@ def inside(folder: Path, file: str) -> Path:
     return path
 
 
-def write_atomic(path: Path, text: str) -> None:
+def write_atomic(path: Path, content: str | bytes) -> None:
     """Write a whole file or nothing: a reader, or a crash, never sees half of it. Creates its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = Path(name)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

@@ -17,12 +17,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-import jobs
 from jobs.contract import Job
 from orchestration import describing, naming, records, storage
 from orchestration.backend import Backend, Ended
 from orchestration.errors import LeoclrOpsError, StoreError
-from orchestration.folders import StageFolder, read_run, write_run
+from orchestration.folders import StageFolder, claimed, note_submission, read_run
 from orchestration.plan import Plan
 from orchestration.progress import StageView
 from orchestration.recorder import Recorder
@@ -33,7 +32,6 @@ from orchestration.storage import Home
 from orchestration.tracking import Store
 from orchestration.underway import Underway, context_of, job_of
 
-WAIT_S = 2.0  # between two looks at a stage that another submit is running
 STOPPED, CANCELLED = "stopped by the user", "cancelled by the user"
 
 
@@ -110,7 +108,7 @@ class Submission:
         """Open the submission's run, and return it: that of the same plan if it was interrupted, else a new one."""
         memory = self._home.submission(self._plan.fingerprint)
         try:
-            self._claim.enter_context(storage.locked(memory.with_suffix(".lock")))
+            self._claim.enter_context(claimed(self._home, memory))
             mine = True
         except storage.Busy:  # another process runs the same plan: its run is not ours to continue
             mine = False
@@ -123,7 +121,7 @@ class Submission:
             extra=self._tags,
         )
         if mine:
-            write_run(memory, run_id)
+            note_submission(self._home, memory, run_id)
         self.run_id = run_id
         return run_id
 
@@ -194,13 +192,13 @@ class Submission:
 
     def _begin(self, stage: Underway) -> Job | None:
         """Lock the stage's folder, open its run and return what to start; None where there is nothing to start now."""
-        folder = StageFolder(self._home.stage(stage.plan.fingerprint))
+        folder = StageFolder.of(self._home, stage.plan.fingerprint)
         try:
             job = job_of(stage, self._stages, self._store, spec=self._spec, home=self._home)
             if not stage.begun and not self._open_stage(stage, folder):
                 return None
         except storage.Busy:
-            stage.note, stage.retry_at = "another submit is running it", time.monotonic() + WAIT_S
+            stage.leave("another submit is running it")
             return None
         except StoreError as error:
             stage.lock.close()
@@ -212,7 +210,7 @@ class Submission:
 
     def _open_stage(self, stage: Underway, folder: StageFolder) -> bool:
         """Take the stage's folder and its run; False when there is nothing left to compute."""
-        stage.lock.enter_context(storage.locked(folder.lock))
+        stage.lock.enter_context(folder.held())
         if self._reuse(stage):
             return False
         stage.run_id = self._store.begin_stage(
@@ -249,12 +247,14 @@ class Submission:
                 self._commit(stage)
             if stage.state == "failing":
                 self._fail(stage)
+        except storage.Busy:  # how it ends is the other's to say
+            stage.leave("another submit has taken it over")
         except StoreError as error:
             stage.wait(str(error))
 
     def _commit(self, stage: Underway) -> None:
         assert stage.run_id
-        folder = StageFolder(self._home.stage(stage.plan.fingerprint))
+        folder = StageFolder.of(self._home, stage.plan.fingerprint).confirmed()
         sealed = folder.sealed()
         if sealed is None:
             stage.state, stage.note = "failing", "its job ended without a whole result"
@@ -262,15 +262,13 @@ class Submission:
         self._recorder.drain(stage.run_id)
         self._store.finish_stage(stage.run_id, metrics=sealed.metrics, result=sealed.folder, ended_ms=sealed.ended_ms)
         folder.drop_result()
-        shown = jobs.module(stage.plan.kind).METRICS[0].name
-        stage.metric = next(
-            ((name, sealed.metrics[name]) for name in (shown, *sealed.metrics) if name in sealed.metrics), None
-        )
+        stage.shows(sealed.metrics)
         stage.end("done", "")
 
     def _fail(self, stage: Underway) -> None:
         assert stage.run_id
         reason = stage.failure = stage.failure or stage.note
+        StageFolder.of(self._home, stage.plan.fingerprint).confirmed()
         self._recorder.drain(stage.run_id)
         self._store.end(stage.run_id, "FAILED", reason=reason)
         stage.end("failed", reason)
@@ -280,6 +278,7 @@ class Submission:
         for stage in self._stages.values():
             if stage.state == "running" and stage.run_id:
                 with contextlib.suppress(StoreError):
+                    StageFolder.of(self._home, stage.plan.fingerprint).confirmed()
                     self._recorder.drain(stage.run_id)
 
     def run_of(self, arm: str, stage: str) -> str | None:

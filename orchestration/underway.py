@@ -8,10 +8,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Literal
 
+import jobs
 from jobs.contract import Job
 from jobs.inputs import BACKBONE, CHECKPOINT
+from orchestration import installed
 from orchestration.backend import Ended
-from orchestration.folders import StageFolder
+from orchestration.folders import shared
 from orchestration.naming import Context
 from orchestration.plan import PlannedStage, State
 from orchestration.progress import StageState, StageView
@@ -22,6 +24,7 @@ from orchestration.storage import Home
 from orchestration.tracking import Store
 
 FIRST_S, LONGEST_S = 2.0, 60.0  # between two tries of a store that does not answer: doubled each time
+LOOK_S = 2.0  # between two looks at a stage that another submit is running
 RETRY_S = 1.0  # before a crashed stage starts again
 SOON = 0.02  # share of a stage before which its own speed tells nothing of the time left
 
@@ -80,6 +83,17 @@ class Underway:
         """Return what it holds while it runs, given what each worker does."""
         seconds = time.monotonic() - self.started
         return Held(NOTHING.plus(worker, self.workers), self.left(progress, seconds), self.overtook)
+
+    def leave(self, note: str) -> None:
+        """Let go of the folder, which another submit has, and look again in a moment what has become of it."""
+        self.lock.close()
+        self.state, self.begun, self.crashes = "queued", False, 0
+        self.note, self.retry_at = note, time.monotonic() + LOOK_S
+
+    def shows(self, metrics: Mapping[str, float]) -> None:
+        """Take what it ended with: of that the number that its kind shows first."""
+        shown = jobs.module(self.plan.kind).METRICS[0].name
+        self.metric = next(((name, metrics[name]) for name in (shown, *metrics) if name in metrics), None)
 
     def wait(self, note: str) -> None:
         """Try again later, and ever later: the store did not answer."""
@@ -143,7 +157,7 @@ def job_of(stage: Underway, stages: Mapping[str, Underway], store: Store, *, spe
         upstream = stages[needed]
         if upstream.state in ("done", "reused") and upstream.run_id and upstream.plan.kind == "pretrain":
             name, file = ("checkpoint", CHECKPOINT) if plan.kind == "pretrain" else ("pretrain", BACKBONE)
-            inputs[name] = str(store.fetch(upstream.run_id, file))
+            inputs[name] = str(shared(home, store.fetch(upstream.run_id, file)))
             begins = upstream.plan.spec.params_json.get("until", 0) if plan.kind == "pretrain" else 0
     dataset = plan.spec.params.dataset
     return Job(
@@ -152,8 +166,9 @@ def job_of(stage: Underway, stages: Mapping[str, Underway], store: Store, *, spe
         fingerprint=plan.fingerprint,
         params=dict(plan.spec.params_json),
         resources=plan.spec.resources.of(stage.workers),
-        folder=str(StageFolder(home.stage(plan.fingerprint)).path),
+        folder=str(home.work(plan.fingerprint)),
         inputs=inputs,
         begins=begins,
         data_root=str(spec.data.get(dataset, home.data(dataset))),
+        keeper=installed.facts(home),
     )

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from orchestration.errors import StoreError
 
@@ -31,6 +35,22 @@ class Bucket:
     region: str | None = None
     access_key: str | None = field(default=None, repr=False)
     secret_key: str | None = field(default=None, repr=False)
+
+    @classmethod
+    def of(cls, uri: str) -> Bucket:
+        """Return the bucket of `s3://bucket/prefix`; how it is reached, AWS's own variables say.
+
+        Raises: StoreError when it is no such address.
+
+        >>> Bucket.of("s3://runs/ann/").prefix
+        'ann/'
+        """
+        parts = urlsplit(uri)
+        if parts.scheme != "s3" or not parts.netloc or parts.query or parts.fragment or parts.username:
+            raise StoreError("this is not an address such as s3://bucket/prefix", place=uri)
+        inside = parts.path.strip("/")
+        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None
+        return cls(name=parts.netloc, prefix=f"{inside}/" if inside else "", endpoint=endpoint)
 
     def client(self, *, attempts: int = 4) -> Any:
         """Return a boto3 client; a request is tried up to `attempts` times. Raises: StoreError."""
@@ -63,27 +83,35 @@ class Bucket:
 
         Raises: StoreError that says what the server refused, and what to do.
         """
-        from botocore.exceptions import BotoCoreError, ClientError
-
         client, key, body = self.client(attempts=2), f"{self.prefix}.leoclr-ops-{secrets.token_hex(8)}", b"probe"
-        try:
+        with speaking():
             client.head_bucket(Bucket=self.name)
             client.put_object(Bucket=self.name, Key=key, Body=body)
             try:
                 found = client.get_object(Bucket=self.name, Key=key)["Body"].read()
             finally:
                 client.delete_object(Bucket=self.name, Key=key)
-        except ClientError as error:
-            facts = error.response.get("Error", {})
-            code, operation = str(facts.get("Code", "")), error.operation_name
-            hint = _HINTS.get(code, "see the server's log")
-            raise StoreError(f"{operation} is refused: {code} {facts.get('Message', '')}".rstrip(), hint=hint) from None
-        except BotoCoreError as error:
-            hint = "are the keys set (storage.access_key, storage.secret_key), and is the server up?"
-            raise StoreError(str(error), hint=hint) from None
         if found != body:
             raise StoreError("an object came back changed", hint="is storage.endpoint an S3 server?")
 
     @property
     def _place(self) -> str:
         return f"s3://{self.name}/{self.prefix}"
+
+
+@contextmanager
+def speaking(place: str = "") -> Iterator[None]:
+    """Turn what boto3 raises into a StoreError that says what the server refused, and what to do."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except ClientError as error:
+        facts = error.response.get("Error", {})
+        code, operation = str(facts.get("Code", "")), error.operation_name
+        hint = _HINTS.get(code, "see the server's log")
+        fact = f"{operation} is refused: {code} {facts.get('Message', '')}".rstrip()
+        raise StoreError(fact, place=place, hint=hint) from error
+    except BotoCoreError as error:
+        hint = "are the keys set (storage.access_key, storage.secret_key), and is the server up?"
+        raise StoreError(str(error), place=place, hint=hint) from error

@@ -171,6 +171,8 @@ class ClusterProfile(BaseModel):
         found = {"LEOCLR_OPS_HOME": str(self.home_there), "MLFLOW_TRACKING_URI": self.tracking.uri}
         if self.tracking.username is not None:
             found["MLFLOW_TRACKING_USERNAME"] = self.tracking.username
+        if self.storage.bucket is not None:
+            found["LEOCLR_OPS_MIRROR"] = self.storage.uri
         if self.storage.endpoint is not None:  # MLflow reads the first, boto3 the second
             found |= {"MLFLOW_S3_ENDPOINT_URL": self.storage.endpoint, "AWS_ENDPOINT_URL_S3": self.storage.endpoint}
         if self.storage.region is not None:

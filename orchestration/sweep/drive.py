@@ -14,16 +14,16 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from orchestration import backend, storage
+from orchestration import backend, folders, storage
 from orchestration.errors import StoreError
 from orchestration.folders import read_run, write_run
 from orchestration.progress import Snapshot
 from orchestration.provenance import Owner
 from orchestration.recorder import Recorder
 from orchestration.records import Ending
-from orchestration.stopping import stoppable
+from orchestration.stopping import Cancelled, stoppable
 from orchestration.storage import Home
-from orchestration.submission import STOPPED
+from orchestration.submission import CANCELLED, STOPPED
 from orchestration.sweep import records as sweep_records
 from orchestration.sweep import search as sweep_search
 from orchestration.sweep.ledger import KEPT, Asked, Entry, Ledger
@@ -35,6 +35,7 @@ from orchestration.sweep.trials import Desk, Trials
 from orchestration.sweep.tune import Tuning
 from orchestration.sweep.view import snapshot
 from orchestration.tracking import Store
+from orchestration.watch import watching
 
 DRAW_S = 0.25  # between two pictures for the display
 SPEND_S = 30.0  # between two notes of the time that was spent
@@ -60,6 +61,7 @@ def run(sweep: SweepSpec, ledger: Ledger, planner: Planner, *, store: Store, hom
 
     Raises: StoreError when another process drives it.
     """
+    folders.require_mirror(home)
     with _alone(ledger):
         ledger.claim()
         begun = [entry for entry in ledger.entries.values() if entry.state not in KEPT]
@@ -72,8 +74,9 @@ def run(sweep: SweepSpec, ledger: Ledger, planner: Planner, *, store: Store, hom
             recorder = Recorder(store, run_id)
             stack.callback(recorder.close)
             trials = Trials(sweep, ledger, planner, Desk(cluster, store, home, recorder, run_id))
+            cancelled = stack.enter_context(watching(store, run_id, recorder))
             with stoppable():  # again: Ray has set handlers of its own by now
-                return _Drive(sweep, ledger, search, trials, show).run()
+                return _Drive(sweep, ledger, search, trials, show).run(cancelled)
 
 
 @contextmanager
@@ -113,17 +116,17 @@ class _Drive:
         self._session = str(time.time_ns())
         self._drawn = self._noted = 0.0
 
-    def run(self) -> SweepOutcome:
-        """Run to the end. Whatever stops it, every run that was begun is ended before Ray goes down.
+    def run(self, cancelled: threading.Event) -> SweepOutcome:
+        """Run to the end, or until `cancelled`; every run that was begun is ended before Ray goes down.
 
         Tune takes seconds to end, and does so meanwhile: it is waited for last.
         """
         with ExitStack() as last:
             try:
                 with self._tuning(last) as tuning:
-                    self._loop(tuning)
-            except KeyboardInterrupt:
-                return self._close(stopped=STOPPED)
+                    self._loop(tuning, cancelled)
+            except (KeyboardInterrupt, Cancelled) as wish:
+                return self._close(stopped=CANCELLED if isinstance(wish, Cancelled) else STOPPED)
             except _HoursOver:
                 return self._close(over=f"the budget of {self._sweep.budget.hours:g} hours is spent")
             except BaseException as error:
@@ -165,8 +168,10 @@ class _Drive:
         self._new.put(asked)
         return asked.number
 
-    def _loop(self, tuning: Tuning) -> None:
+    def _loop(self, tuning: Tuning, cancelled: threading.Event) -> None:
         while True:
+            if cancelled.is_set():
+                raise Cancelled
             is_over = tuning.is_over  # asked first: what it asked for before its end is in the queue now
             while not self._new.empty():
                 asked = self._new.get()
@@ -211,7 +216,7 @@ class _Drive:
                 total=self._search.total,
                 run_id=self._desk.run_id,
                 started=self._began,
-                note=self._desk.recorder.trouble,
+                note=self._desk.recorder.trouble or folders.trouble(self._desk.home),
             )
         )
 

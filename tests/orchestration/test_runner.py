@@ -19,7 +19,7 @@ from jobs.contract import Job
 from jobs.inputs import BACKBONE
 from jobs.journal import Journal
 from leoclr import checkpoint
-from orchestration import backend, records, runner, spec, submission, underway
+from orchestration import backend, records, runner, spec, underway
 from orchestration.backend import Backend, Ended
 from orchestration.errors import LeoclrOpsError, StoreError
 from orchestration.prepare import prepare
@@ -126,8 +126,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Double:
 
     monkeypatch.setattr(backend, "connect", connect)
     monkeypatch.setattr(runner, "POLL_S", 0.01)
-    monkeypatch.setattr(submission, "WAIT_S", 0.01)
-    for name in ("FIRST_S", "RETRY_S"):
+    for name in ("FIRST_S", "LOOK_S", "RETRY_S"):
         monkeypatch.setattr(underway, name, 0.01)
     return double
 

@@ -57,6 +57,7 @@ def test_driver_and_workers_get_what_they_need(tmp_path: Path, monkeypatch: pyte
         "LEOCLR_OPS_HOME": "/tmp/x",
         "MLFLOW_TRACKING_URI": "https://mlflow",
         "MLFLOW_TRACKING_USERNAME": "ann",
+        "LEOCLR_OPS_MIRROR": "s3://bucket/some/runs/",
         "MLFLOW_S3_ENDPOINT_URL": "http://s3:9000",
         "AWS_ENDPOINT_URL_S3": "http://s3:9000",
         "AWS_DEFAULT_REGION": "eu-west-1",

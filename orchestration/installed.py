@@ -1,0 +1,42 @@
+"""What a job's processes install before its loop runs: the keeper that its driver named in the job, and no secret."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from jobs import keeping
+from jobs.contract import Job
+from orchestration.cluster.bucket import Bucket
+from orchestration.cluster.objects import Objects
+from orchestration.mirror import Mirror
+from orchestration.mirror_keeper import Node
+from orchestration.storage import Home
+
+_REACHED = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION", "AWS_REGION")
+
+
+def facts(home: Home) -> dict[str, str]:
+    """Return what a node must know: where the mirror is, how it is reached, where the home lies. Keys it has itself."""
+    if not home.mirror:
+        return {}
+    reached = {name: os.environ[name] for name in _REACHED if os.environ.get(name)}
+    return {"mirror": home.mirror, "home": str(home.path), **reached}
+
+
+@contextmanager
+def keeper(config: Mapping[str, Any]) -> Iterator[None]:
+    """Install the keeper that a `Job`, as JSON, names; none where all nodes see one folder."""
+    job = Job.model_validate(config)
+    if not job.keeper:
+        yield
+        return
+    for name in _REACHED:
+        if name in job.keeper:
+            os.environ.setdefault(name, job.keeper[name])
+    far = Mirror(Objects(Bucket.of(job.keeper["mirror"])), Path(job.keeper["home"]))
+    with keeping.use(Node(far, fingerprint=job.fingerprint, retention=job.resources.checkpoints)):
+        yield
