@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from orchestration import cli_cluster, cli_files, cli_report, cli_runs, cli_sweep, cli_tables, errors
+from orchestration import cli_cluster, cli_files, cli_jobs, cli_report, cli_runs, cli_sweep, cli_tables, errors
 
 if TYPE_CHECKING:
     from orchestration.tracking import Store
@@ -132,13 +132,23 @@ def submit(
     sets: Sets = None,
     data: Data = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
+    cluster: cli_jobs.On = None,
+    detach: cli_jobs.Detach = False,
 ) -> None:
     """Run what is left to do of a pipeline, or what a table lacks; print the table."""
-    if (name := _goal(pipeline, table, sets)) is not None:
+    cli_jobs.require_possible(cluster, detach=detach, dry_run=dry_run)
+    name = _goal(pipeline, table, sets)
+    if name is not None and cluster is not None:
+        cli_jobs.submit_table(name, cluster, data, detach=detach)
+        return
+    if name is not None:
         cli_tables.submit(name, data, dry_run=dry_run)
         return
     from orchestration import spec
 
+    if cluster is not None:
+        cli_jobs.submit(spec.load(pipeline or "", sets or ()), cluster, data, detach=detach)
+        return
     loaded = spec.load(pipeline or "", cli_runs.overrides(sets, data))
     if dry_run:
         cli_runs.plan(loaded)
@@ -192,9 +202,10 @@ def cancel(run: AnyRun = None) -> None:
     if run and cli_sweep.cancel(run):
         return
     from orchestration import cancel as stopping
-    from orchestration import opening
+    from orchestration import opening, remote
 
-    stopped = stopping.cancel(opening.known()[1], run)
+    _, store = opening.known()
+    stopped = stopping.cancel(store, run, otherwise=lambda submission: remote.stop(store, submission))
     for stage in stopped.stages:
         typer.echo(f"stopped {stage}", err=True)
     killed = f"; {stopped.killed} processes had to be killed" if stopped.killed else ""
@@ -252,6 +263,8 @@ def pipelines() -> None:
         typer.echo(f"{name:20} {spec.load(name).title}")
 
 
+app.command()(cli_jobs.attach)
+app.command()(cli_jobs.resume)
 app.command()(cli_cluster.clusters)
 app.command()(cli_sweep.sweep)
 app.command()(cli_sweep.sweeps)

@@ -42,17 +42,20 @@ def roots(data: list[str] | None) -> dict[str, Path]:
     return found
 
 
-def run(loaded: PipelineSpec) -> tuple[Outcome, Store]:
-    """Run what is left to do of a pipeline."""
+def run(loaded: PipelineSpec, resume: str | None = None) -> tuple[Outcome, Store]:
+    """Run what is left to do of a pipeline; `resume` is the submission's run to continue."""
     from orchestration import opening, runner  # torch and Ray take seconds: a mistake in the file is told before
+    from orchestration.cluster import job
     from orchestration.display import display
     from orchestration.prepare import look_over, prepare
 
     home, store = opening.create()
     planned = prepare(loaded, home, store)
     warn(look_over(loaded, planned, home))
+    sent = job.current()
     with display(sys.stderr) as show:
-        return runner.submit(loaded, planned, store, home, show=show), store
+        resume = resume or (sent.run if sent else None)
+        return runner.submit(loaded, planned, store, home, show=show, resume=resume), store
 
 
 def plan(loaded: PipelineSpec) -> None:

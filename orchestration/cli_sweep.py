@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestration import cli_runs, errors
+from orchestration import cli_jobs, cli_runs, errors
 
 if TYPE_CHECKING:
     from orchestration.storage import Home
@@ -41,12 +41,19 @@ def sweep(
     concurrency: Annotated[int | None, typer.Option(min=1, help="Trials at once; what fits by default.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the trials and stop.")] = False,
     new: Annotated[bool, typer.Option("--new", help="Begin another one, instead of going on with the last.")] = False,
+    cluster: cli_jobs.On = None,
+    detach: cli_jobs.Detach = False,
 ) -> None:
     """Run the trials of a sweep that are left; print its table, write its plots."""
     from orchestration.sweep import spec as sweep_spec
 
-    overrides = cli_runs.overrides(sets, data) + ([] if concurrency is None else [f"concurrency={concurrency}"])
-    loaded = sweep_spec.load(name, base=base, overrides=overrides)
+    cli_jobs.require_possible(cluster, detach=detach, dry_run=dry_run)
+    at_once = [] if concurrency is None else [f"concurrency={concurrency}"]
+    if cluster is not None:
+        there = sweep_spec.load(name, base=base, overrides=[*(sets or []), *at_once])
+        cli_jobs.sweep(there, cluster, data, new=new, detach=detach)
+        return
+    loaded = sweep_spec.load(name, base=base, overrides=cli_runs.overrides(sets, data) + at_once)
     from orchestration import opening
     from orchestration.display import display
     from orchestration.sweep import drive as sweep_drive

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from orchestration import connection, query, records, rows
-from orchestration.artifacts import Artifacts
+from orchestration.artifacts import Artifacts, local
 from orchestration.connection import Connection
 from orchestration.errors import NotFound, StoreError
 from orchestration.plan import PastRun
@@ -98,6 +98,16 @@ class Finder:
         found = self._find(Query(tags={records.ROLE: "submission"}, run_ids=(run_id,)))
         return records.submission(found[0]) if found else None
 
+    def of_job(self, job: str) -> Submission | None:
+        """Return the submission, or sweep, that was sent to a cluster as this job; the last one. Raises: StoreError."""
+        found = self._find(Query(tags={records.JOB: job}, newest=1, by_attempt=True))
+        return records.submission(found[0]) if found else None
+
+    def sweep(self, run_id: str) -> Submission | None:
+        """Return the sweep of this id, as `sweeps` has it; None where it is none."""
+        found = self._find(Query(tags={records.ROLE: "sweep"}, run_ids=(run_id,)))
+        return records.submission(found[0]) if found else None
+
     def sweeps(self) -> list[Submission]:
         """Return all sweeps, each as the submission without arms that its run is, the last continued first."""
         return [records.submission(raw) for raw in self._find(Query(tags={records.ROLE: "sweep"}, by_attempt=True))]
@@ -159,6 +169,15 @@ class Finder:
         """Return the tags of a run. Raises: StoreError."""
         return self._get(run_id).tags
 
+    def status(self, run_id: str) -> str:
+        """Return what MLflow says of a run: RUNNING, or how it ended. Raises: StoreError."""
+        return self._get(run_id).status
+
+    def sizes(self, run_id: str, folder: str) -> dict[str, int]:
+        """Return the bytes of each artifact in a folder of a run, by path; nothing where there is none."""
+        with self._speaking():
+            return {each.path: each.file_size or 0 for each in self._client.list_artifacts(run_id, folder)}
+
     @property
     def is_served(self) -> bool:
         """Whether the runs lie behind a server, where other machines see them too."""
@@ -170,7 +189,10 @@ class Finder:
 
     def text(self, run_id: str, file: str) -> str | None:
         """Return a text that was kept with a run, such as where a submission comes from; None where there is none."""
-        return self._artifacts.text(self._get(run_id), file)
+        raw = self._get(run_id)
+        if local(raw.artifact_uri) is None and file not in self.sizes(run_id, str(PurePosixPath(file).parent)):
+            return None
+        return self._artifacts.text(raw, file)
 
     def history(self, run_ids: Iterable[str], key: str) -> dict[str, list[tuple[int, float]]]:
         """Return the curve of a metric as (step, value), in the order of the steps, by run; runs without it are out.

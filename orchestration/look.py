@@ -9,23 +9,22 @@ import json
 import math
 import os
 import time
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from orchestration import records
+from orchestration import announced, records
 from orchestration.errors import NotFound, StoreError
 from orchestration.reconcile import reconcile
 from orchestration.records import StageRun, Submission
 from orchestration.storage import Home
+from orchestration.tails import LOG, Artifact, File, Source, Tail
 from orchestration.tracking import Store
 
 Word = Literal["running", "done", "reused", "failed", "stopped"]
 WORDS: dict[str, Word] = {"RUNNING": "running", "FINISHED": "done", "FAILED": "failed", "KILLED": "stopped"}
 
-LOG = "log.txt"  # of a stage: in its folder while it runs, among its artifacts when it is done
 TAIL_BYTES = 1 << 16  # of a journal: hundreds of lines, of which the last with progress counts
 RECENT = 10  # submissions that a status without a name shows
 POLL_S = 0.5  # between two looks at a log that is followed
@@ -91,8 +90,11 @@ def to_json(look: SubmissionLook) -> dict[str, object]:
 def find(store: Store, reference: str) -> tuple[Submission, str | None]:
     """Return the submission that `reference` means, and the run of a stage if it means that: the one that ran it last.
 
+    A reference is a run id, the first characters of one, or the id of a job that was sent to a cluster.
     Raises: NotFound when there is no such run.
     """
+    if "-" in reference and (sent := store.of_job(reference)):
+        return sent, None
     run_id = store.find(reference)
     if submission := store.submission(run_id):
         return submission, None
@@ -136,7 +138,7 @@ def logs(store: Store, home: Home, reference: str, *, lines: int | None = None, 
         yield from _logs_of_submission(store, home, submission, lines=lines, follow=follow)
         return
     run = _stage_run(store, stage)
-    tail = _Tail(_log(store, home, run))
+    tail = Tail(_log(store, home, run))
     yield from tail.last(lines, whole=run.status == "RUNNING")
     while follow and _stage_run(store, stage).status == "RUNNING":
         time.sleep(POLL_S)
@@ -167,6 +169,8 @@ def _look_at_stage(run: StageRun, submission: str, home: Home, *, now_ms: float)
     epoch, epochs, fraction = 0, 0, float(run.status == "FINISHED")
     if run.status != "FINISHED":
         epoch, epochs, fraction = progress_of(home.stage(run.tags[records.FINGERPRINT]) / "journal.jsonl")
+        if not epochs:  # it runs on another machine
+            epoch, epochs, fraction, _ = announced.progress(run.tags)
     reused = run.status == "FINISHED" and run.parent != submission
     return StageLook(
         run_id=run.run_id,
@@ -177,26 +181,29 @@ def _look_at_stage(run: StageRun, submission: str, home: Home, *, now_ms: float)
         fraction=fraction,
         epoch=epoch,
         epochs=epochs,
-        seconds=_seconds(run, now_ms=now_ms),
+        seconds=seconds(run, now_ms=now_ms),
         metrics=run.metrics,
         reason=run.tags.get(records.REASON, "") if run.status in ("FAILED", "KILLED") else "",
     )
 
 
-def _seconds(run: StageRun, *, now_ms: float) -> float:
+def seconds(run: StageRun, *, now_ms: float) -> float:
+    """Return how long a stage ran, all its attempts together."""
     if run.status != "RUNNING" and records.SECONDS in run.tags:
         return float(run.tags[records.SECONDS])
     since_ms = float(run.tags.get(records.ATTEMPT_MS, run.started_ms))
     return float(run.tags.get(records.EARLIER_S, 0)) + ((run.ended_ms or now_ms) - since_ms) / 1000
 
 
-def _log(store: Store, home: Home, run: StageRun) -> Path:
-    """Return the log of a stage: the file in its folder, or the artifact where the folder is another machine's."""
+def _log(store: Store, home: Home, run: StageRun) -> Source:
+    """Return the log of a stage: the file in its folder, or an artifact where the folder is another machine's."""
     path = home.stage(run.tags[records.FINGERPRINT]) / LOG
-    if path.exists() or run.status == "RUNNING":
-        return path
+    if path.exists() or (run.status == "RUNNING" and not store.is_served):
+        return File(path)
+    if run.status != "FINISHED" and store.is_served:
+        return Artifact(store, run.run_id)
     try:
-        return store.fetch(run.run_id, LOG)
+        return File(store.fetch(run.run_id, LOG))
     except StoreError as error:
         raise NotFound("it left no log", place=f"run {run.run_id}", hint=str(error)) from error
 
@@ -204,12 +211,12 @@ def _log(store: Store, home: Home, run: StageRun) -> Path:
 def _logs_of_submission(
     store: Store, home: Home, submission: Submission, *, lines: int | None, follow: bool
 ) -> Iterator[str]:
-    tails: dict[str, _Tail] = {}
+    tails: dict[str, Tail] = {}
     while True:
         over = not follow or submission.status != "RUNNING"
         for run in store.stage_runs(run_ids(submission)).values():
             if run.run_id not in tails and run.status in ("RUNNING", "FAILED"):
-                tails[run.run_id] = _Tail(_log(store, home, run), prefix=f"{run.stage} {run.arm}".rstrip() + " | ")
+                tails[run.run_id] = Tail(_log(store, home, run), prefix=f"{run.stage} {run.arm}".rstrip() + " | ")
                 yield from tails[run.run_id].last(lines, whole=run.status == "RUNNING")
         for tail in tails.values():
             yield from tail.more(whole=not over)
@@ -221,25 +228,3 @@ def _logs_of_submission(
     if not tails:
         hint = f"`leoclr-ops status {submission.run_id[:8]}` lists its stages: name one"
         raise NotFound("none of its stages is running or failed", place=f"run {submission.run_id}", hint=hint)
-
-
-class _Tail:
-    """Reads whole lines of a file that grows, and may not be there yet."""
-
-    def __init__(self, path: Path, prefix: str = "") -> None:
-        self._path, self._prefix, self._offset = path, prefix, 0
-
-    def last(self, lines: int | None, *, whole: bool) -> Iterable[str]:
-        return deque(self.more(whole=whole), maxlen=lines)
-
-    def more(self, *, whole: bool = True) -> Iterator[str]:
-        """Yield the lines that are new; half a line, which is still being written, only where `whole` is off."""
-        if not self._path.exists():
-            return
-        with self._path.open("rb") as file:
-            file.seek(self._offset)
-            for line in file:
-                if whole and not line.endswith(b"\n"):
-                    return
-                self._offset += len(line)
-                yield self._prefix + line.decode(errors="replace").rstrip("\r\n")

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Iterator
 
 
-class Cancelled(Exception):  # noqa: N818  # it is a wish, and no error
+class Cancelled(Exception):  # it is a wish, and no error
     """Somebody wants the submission to end."""
 
 

@@ -14,13 +14,12 @@ from pathlib import Path
 from orchestration import records
 from orchestration.errors import StoreError
 from orchestration.recorder import Recorder
+from orchestration.tails import LIVE, LOG
 from orchestration.tracking import Store
 
 LOOK_S = 2.0  # between two questions whether the submission is to end
 LOG_S = 5.0  # between two looks at the logs; one that grew is brought to its run
 MOST_BYTES = 8 << 20  # of a log; a longer one stays where it is
-LIVE = "live"  # folder of the artifacts; a finished stage has its whole log among its results
-LOG = "log.txt"
 
 
 class Watch:

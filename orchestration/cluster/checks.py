@@ -30,6 +30,14 @@ def examine(profile: ClusterProfile) -> list[Finding]:
     return [Finding("profile", "ok", f"{profile.title} ({profile.source})"), *found]
 
 
+def require(profile: ClusterProfile) -> None:
+    """Refuse a cluster that does not take our jobs. Raises: LeoclrOpsError."""
+    for finding in _whole(_ray, profile):
+        if finding.level == "fail":
+            hint = f"{finding.todo}; leoclr-ops doctor --cluster {profile.name}"
+            raise LeoclrOpsError(finding.fact, place=f"cluster {profile.name}: {finding.name}", hint=hint)
+
+
 def _whole(check: Callable[[ClusterProfile], list[Finding]], profile: ClusterProfile) -> list[Finding]:
     """Return what a check finds; a secret that is not there ends it."""
     try:

@@ -42,16 +42,25 @@ class _Stay(urllib.request.HTTPRedirectHandler):
         return None  # then urllib raises the redirect as an HTTPError, which is an answer
 
 
-def ask(url: str, headers: Mapping[str, str] | None = None, *, post: Mapping[str, Any] | None = None) -> Answer:
-    """Return the answer to a GET, or to a POST of JSON, whatever its status.
+def ask(
+    url: str,
+    headers: Mapping[str, str] | None = None,
+    *,
+    post: Mapping[str, Any] | None = None,
+    put: bytes | None = None,
+    timeout_s: float = TIMEOUT_S,
+) -> Answer:
+    """Return the answer to a GET, to a POST of JSON, or to a PUT of bytes, whatever its status.
 
-    Raises: Unreachable when none comes within `TIMEOUT_S`.
+    Raises: Unreachable when none comes within `timeout_s`.
     """
-    data = None if post is None else json.dumps(post).encode()
-    kind = {} if post is None else {"Content-Type": "application/json"}
-    request = urllib.request.Request(url, data, {**kind, **(headers or {})})  # noqa: S310  # profiles hold http(s) only
+    data = put if post is None else json.dumps(post).encode()
+    kind = {} if data is None else {"Content-Type": "application/json" if put is None else "application/octet-stream"}
+    method = "PUT" if put is not None else None  # None: what urllib takes by the data
+    full = {**kind, **(headers or {})}
+    request = urllib.request.Request(url, data, full, method=method)  # noqa: S310  # profiles hold http(s) only
     try:
-        with urllib.request.build_opener(_Stay).open(request, timeout=TIMEOUT_S) as response:
+        with urllib.request.build_opener(_Stay).open(request, timeout=timeout_s) as response:
             return Answer(response.status, response.read(_MOST_BYTES).decode("utf-8", "replace"))
     except urllib.error.HTTPError as error:
         with error:

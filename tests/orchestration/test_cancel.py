@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import psutil
 import pytest
 
+from orchestration import cancel as stopping
 from orchestration.cancel import cancel, end_tree
 from orchestration.errors import LeoclrOpsError, NotFound, StoreError
 from orchestration.records import StageRun, Status, Submission
@@ -67,6 +68,19 @@ class FakeStore:
 
     found: list[Submission]
     ended: list[str] = field(default_factory=list)
+    tags: dict[str, dict[str, str]] = field(default_factory=dict)
+    hears: bool = False  # the driver on the other machine
+
+    def set_tags(self, run_id: str, tags: dict[str, str]) -> None:
+        self.tags[run_id] = tags
+        if self.hears:
+            self.ended.append(run_id)
+
+    def status(self, run_id: str) -> str:
+        return "KILLED" if run_id in self.ended else "RUNNING"
+
+    def sweep(self, run_id: str) -> Submission | None:
+        return None
 
     def submissions(self, *, running: bool) -> list[Submission]:
         return [each for each in self.found if (each.status == "RUNNING") == running]
@@ -113,5 +127,23 @@ def test_cancel_refuses_what_it_cannot_stop() -> None:
         cancel(FakeStore([submission("aaaa", me)]), "cccc")  # type: ignore[arg-type]  # a fake
     with pytest.raises(LeoclrOpsError, match="2 submissions are running"):
         cancel(FakeStore([submission("aaaa", me), submission("bbbb", me)]))  # type: ignore[arg-type]  # a fake
-    with pytest.raises(StoreError, match="runs on elsewhere"):
-        cancel(FakeStore([submission("aaaa", me, host="elsewhere")]), "aaaa")  # type: ignore[arg-type]  # a fake
+
+
+def test_a_driver_on_another_machine_is_asked_through_the_store() -> None:
+    there = submission("aaaa", psutil.Process(), host="elsewhere")
+    store = FakeStore([there], hears=True)
+    assert cancel(store, "aaaa").killed == 0  # type: ignore[arg-type]  # a fake
+    assert store.tags == {"aaaa": {"leoclr.cancel": str(there.attempt_ms)}}
+
+
+def test_a_driver_that_does_not_answer_is_ended_by_its_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stopping, "ASKED_S", 0.1)
+    store = FakeStore([submission("aaaa", psutil.Process(), host="elsewhere")])
+    with pytest.raises(StoreError, match="elsewhere was asked .* does not answer"):
+        cancel(store, "aaaa", otherwise=lambda _: False)  # type: ignore[arg-type]  # a fake
+
+    def stop(asked: Submission) -> bool:
+        store.ended.append(asked.run_id)
+        return True
+
+    assert cancel(store, "aaaa", otherwise=stop).run_id == "aaaa"  # type: ignore[arg-type]  # a fake

@@ -30,6 +30,8 @@ def stage_run(
 class FakeStore:
     """The part of Store that looking uses, in memory."""
 
+    is_served = False
+
     def __init__(
         self, runs: Iterable[StageRun], *, status: records.Status = "RUNNING", pid: int = 0, created: float = 0.0
     ) -> None:

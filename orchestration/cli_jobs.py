@@ -1,0 +1,184 @@
+"""The commands on what runs elsewhere: send, attach, resume. Like `cli`: parse, call, print."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestration import cli_cluster, cli_runs, cli_tables
+
+if TYPE_CHECKING:
+    from orchestration.cluster.profile import ClusterProfile
+    from orchestration.cluster.send import Parcel
+    from orchestration.spec import PipelineSpec
+    from orchestration.submission import Outcome
+    from orchestration.sweep.spec import SweepSpec
+    from orchestration.tracking import Store
+
+Run = Annotated[str, typer.Argument(metavar="RUN", help="A run id, its first characters, or the id of a job.")]
+On = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster",
+        metavar="NAME",
+        help="Run on the cluster of that profile, or at that path.",
+        autocompletion=cli_cluster.complete,
+    ),
+]
+Detach = Annotated[bool, typer.Option("--detach", help="With --cluster: return once the cluster has it.")]
+
+
+def attach(run: Run) -> None:
+    """Show a submission that runs elsewhere as `submit` does, until it ends; Ctrl-C leaves it running."""
+    from orchestration import attach as attaching
+    from orchestration import opening, remote
+
+    _, store = opening.known()
+    run_id = attaching.find(store, run)
+    outcome = _watch(store, run_id)
+    if (ended := store.submission(run_id)) is not None:
+        cli_tables.end(outcome, store, remote.recorded(store, ended))
+    else:
+        _end_sweep(outcome, store)
+
+
+def resume(
+    run: Run,
+    cluster: On = None,
+    detach: Detach = False,
+    kept_profile: Annotated[
+        bool, typer.Option("--kept-profile", help="Use the profile that the tracking store keeps with the run.")
+    ] = False,
+) -> None:
+    """Continue a stopped or failed submission in its own run: here, on its cluster, or on another one."""
+    from orchestration import look, opening, remote
+
+    _, store = opening.known()
+    stopped = remote.await_silence(store, look.find(store, run)[0].run_id, _tell)
+    loaded = remote.recorded(store, stopped)
+    profile = remote.profile_for(store, stopped, cluster=cluster, kept=kept_profile)
+    if profile is None:
+        require_possible(None, detach=detach)
+        cli_tables.end(*cli_runs.run(loaded, resume=stopped.run_id), loaded)
+        return
+    there = remote.placed(loaded, profile, {})
+    if ended := _run(profile, remote.parcel(there, stopped.run_id), detach=detach):
+        cli_tables.end(*ended, there)
+
+
+def submit(loaded: PipelineSpec, cluster: str, data: list[str] | None, *, detach: bool) -> None:
+    """Send a pipeline to a cluster, and watch it there."""
+    from orchestration import remote
+    from orchestration.cluster import find
+
+    profile = find.load(cluster)
+    there = remote.placed(loaded, profile, _roots(data))
+    cli_runs.warn(remote.look_over(there))
+    if ended := _run(profile, remote.parcel(there), detach=detach):
+        cli_tables.end(*ended, loaded)
+
+
+def submit_table(name: str, cluster: str, data: list[str] | None, *, detach: bool) -> None:
+    """Send to a cluster what a table lacks, pipeline by pipeline."""
+    from orchestration import remote
+    from orchestration.cluster import find
+    from orchestration.table import goal as table_goal
+    from orchestration.table import read as table_read
+
+    chosen, profile = table_read.load(name), find.load(cluster)
+    _, store = remote.open_store(profile)
+    parts = [remote.placed(part, profile, _roots(data)) for part in table_goal.find(chosen, store).pipelines]
+    failed: list[str] = []
+    for part in parts:
+        if ended := _run(profile, remote.parcel(part), detach=detach):
+            cli_tables.stop(ended[0])
+            failed += ended[0].failed
+    if not detach:
+        cli_tables.print_table(chosen, store)
+    cli_tables.fail(failed, hint="leoclr-ops status")
+
+
+def sweep(loaded: SweepSpec, cluster: str, data: list[str] | None, *, new: bool, detach: bool) -> None:
+    """Send a sweep to a cluster, and watch it there."""
+    from orchestration import remote_sweep
+    from orchestration.cluster import find
+
+    profile = find.load(cluster)
+    if ended := _run(profile, remote_sweep.parcel(loaded, profile, _roots(data), new=new), detach=detach):
+        _end_sweep(*ended)
+
+
+def require_possible(cluster: str | None, *, detach: bool, dry_run: bool = False) -> None:
+    """Refuse to detach from what runs in this process, and to plan for data that lies elsewhere."""
+    if detach and cluster is None:
+        raise typer.BadParameter("what runs in this process ends with it: name a --cluster", param_hint="--detach")
+    if dry_run and cluster is not None:
+        raise typer.BadParameter("a plan is made where the data lies: leave --cluster away", param_hint="--dry-run")
+
+
+def _run(profile: ClusterProfile, what: Parcel, *, detach: bool) -> tuple[Outcome, Store] | None:
+    """Send it and show it until it ends; None where it is left alone."""
+    from orchestration import remote
+
+    _, store = remote.open_store(profile)
+    sent = remote.send(profile, what)
+    _tell(f"{'sent to' if sent.is_new else 'found on'} {profile.name} as job {sent.id}")
+    _tell(f"from anywhere: export MLFLOW_TRACKING_URI={store.uri}")
+    if detach:
+        _tell(_ways_back(sent.id))
+        typer.echo(sent.id)
+        return None
+    try:
+        run_id = remote.await_run(profile, store, sent.id, _tell)
+    except KeyboardInterrupt:
+        raise _leave(sent.id) from None
+    return _watch(store, run_id), store
+
+
+def _watch(store: Store, run_id: str) -> Outcome:
+    from orchestration import attach as attaching
+    from orchestration.display import display
+
+    try:
+        with display(sys.stderr) as show:
+            return attaching.follow(store, run_id, show)
+    except KeyboardInterrupt:
+        raise _leave(run_id[:8]) from None
+
+
+def _end_sweep(outcome: Outcome, store: Store) -> None:
+    """Print the table that a sweep left, and what failed."""
+    if outcome.stopped:
+        _tell(f"stopped sweep run {outcome.run_id[:8]}; the same command continues it")
+        raise typer.Exit(cli_runs.STOPPED)
+    typer.echo((store.text(outcome.run_id, "table.md") or "").rstrip("\n"))
+    cli_tables.fail(outcome.failed, hint=f"leoclr-ops attach {outcome.run_id[:8]}")
+
+
+def _roots(data: list[str] | None) -> dict[str, Path]:
+    """Return the folders of `--data` on a cluster's nodes, by data set."""
+    found = {}
+    for entry in data or []:
+        name, _, folder = entry.partition("=")
+        if not (name and folder.startswith("/")):  # `~` and relative folders would be those of this machine
+            fact = f"{entry!r} is not NAME=/DIR, with an absolute folder of the nodes"
+            raise typer.BadParameter(fact, param_hint="--data")
+        found[name] = Path(folder)
+    return found
+
+
+def _leave(reference: str) -> typer.Exit:
+    """Leave what runs elsewhere alone."""
+    _tell(f"detached; it goes on. {_ways_back(reference)}")
+    return typer.Exit(cli_runs.STOPPED)
+
+
+def _ways_back(reference: str) -> str:
+    return f"`leoclr-ops attach {reference}` shows it again, `leoclr-ops cancel {reference}` stops it"
+
+
+def _tell(line: str) -> None:
+    typer.echo(line, err=True)
