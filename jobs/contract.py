@@ -163,6 +163,7 @@ class Job(BaseModel):
     keeper: dict[str, str] = {}  # what the node must know to keep files elsewhere; empty: all nodes see one folder
     trial: Point | None = None  # this job tries a point of its stage's grid; None: it is the stage itself
     trials: int = 0  # that were run before the stage itself
+    at_once: int = 1  # trials side by side: as many as the driver gave it room for
     chosen: dict[str, Point] = {}  # the best point of each group, after the trials
 
 

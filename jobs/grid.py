@@ -7,7 +7,7 @@
 
 What is on disk decides which trials still have to run, as for a stage; Ray Tune's own snapshot is thrown away. Each
 trial holds what the stage's `resources` ask for, in a warm process as any stage; Tune starts as many at once as the
-cluster has room for. A trial never sees the test split: `Job.trial` says to train and score without it.
+driver gave the stage room for. A trial never sees the test split: `Job.trial` says to train and score without it.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from jobs import journal, keeping
 from jobs.contract import Job, Point
 from jobs.holding import held, logged
 from jobs.loop import DIVERGED
+from jobs.preemption import Preempted
 from leoclr import checkpoint
 from leoclr.evaluate.splits import Task
 
@@ -44,10 +45,13 @@ class TrialFailed(RuntimeError):
 
 def points(job: Job) -> list[Point]:
     """Return the points that the stage of `job` tries before it trains; none for most stages."""
-    module = jobs.module(job.kind)
-    if job.trial is not None or not hasattr(module, "points"):
-        return []
-    found: list[Point] = module.points(job.params)
+    return [] if job.trial is not None else points_of(job.kind, job.params)
+
+
+def points_of(kind: str, params: Mapping[str, Any]) -> list[Point]:
+    """Return the points that a stage of `kind` tries under `params`."""
+    module = jobs.module(kind)
+    found: list[Point] = module.points(params) if hasattr(module, "points") else []
     return found
 
 
@@ -145,7 +149,7 @@ def _tune(left: Sequence[Job], trials: Sequence[Job], folder: Path, fit: Fit, gp
     tuner = tune.Tuner(
         tune.with_resources(_trainable(by_name, fit, gpus_per_worker), {"memory": 1}),  # one byte: it only waits
         param_space={"point": tune.grid_search(list(by_name))},
-        tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=_at_once(left[0], gpus_per_worker)),
+        tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=left[0].at_once),
         run_config=tune.RunConfig(
             name="tune",
             storage_path=str(storage),
@@ -182,22 +186,11 @@ def task(fit: Fit, job: Job, gpus_per_worker: float) -> Any:
 
     # Scheduled for itself: not within what Tune reserves for the process that waits, which is nothing.
     options: dict[str, Any] = {"max_retries": 0, "scheduling_strategy": "DEFAULT"}
-    options["num_cpus"] = 0 if job.resources.workers > 1 else job.resources.cpus_per_worker
-    if gpus_per_worker and job.resources.workers == 1:
+    options["num_cpus"] = 0 if job.resources.fewest > 1 else job.resources.cpus_per_worker
+    if gpus_per_worker and job.resources.fewest == 1:
         # CUDA binds a process to the first GPU it sees, and keeps memory there: one process a job.
         options |= {"num_gpus": gpus_per_worker, "max_calls": 1}
     return ray.remote(**options)(fit).options(name=job.stage)
-
-
-def _at_once(job: Job, gpus_per_worker: float) -> int:
-    """Return how many trials the cluster holds."""
-    import ray
-
-    asked, total = job.resources, ray.cluster_resources()
-    room = total.get("CPU", 0) / (asked.workers * asked.cpus_per_worker)
-    if gpus_per_worker:
-        room = min(room, total.get("GPU", 0) / (asked.workers * gpus_per_worker))
-    return max(1, int(room))
 
 
 def _progress(trials: Sequence[Job], path: Path) -> Any:
@@ -238,7 +231,7 @@ def _failure(name: str, error: BaseException) -> BaseException:
     cause: BaseException = error
     while isinstance(cause, RayTaskError) and isinstance(cause.cause, BaseException):
         cause = cause.cause
-    if isinstance(cause, RayError):
+    if isinstance(cause, (RayError, Preempted)):
         crash: BaseException = cause
         return crash
     first = (str(cause).strip() or type(cause).__name__).splitlines()[0]

@@ -97,9 +97,10 @@ class Backend:
         """The CPUs of all nodes."""
         return schedule.total(self.nodes).cpus
 
-    def ask(self, stage: StageSpec, seconds: float | None = None) -> Ask:
+    def ask(self, stage: StageSpec, seconds: float | None = None, trials: int = 0) -> Ask:
         """Return what `stage` asks of this cluster; `seconds` that it takes with the most workers, where known."""
-        return schedule.ask(stage.resources, stage.params, has_gpus=any(n.gpus for n in self.nodes), seconds=seconds)
+        has_gpus = any(node.gpus for node in self.nodes)
+        return schedule.ask(stage.resources, stage.params, has_gpus=has_gpus, seconds=seconds, trials=trials)
 
     def require_room(self, stages: Iterable[StageSpec]) -> None:
         """Raises: LeoclrOpsError when the cluster can never hold one of `stages`."""

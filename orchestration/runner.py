@@ -10,13 +10,13 @@ from threading import Event
 from orchestration import backend, folders
 from orchestration.backend import Backend
 from orchestration.plan import Plan
-from orchestration.progress import Snapshot
+from orchestration.progress import Outcome, Snapshot
 from orchestration.recorder import Recorder
 from orchestration.schedule import Room
 from orchestration.spec import PipelineSpec
-from orchestration.stopping import Cancelled, stoppable
+from orchestration.stopping import CANCELLED, STOPPED, Cancelled, stoppable
 from orchestration.storage import Home
-from orchestration.submission import CANCELLED, STOPPED, Outcome, Submission
+from orchestration.submission import Submission
 from orchestration.tracking import Store
 from orchestration.watch import watching
 
@@ -83,7 +83,7 @@ def _loop(submission: Submission, cluster: Backend, *, draw: Callable[[], None],
     while submission.is_open:
         if cancelled.is_set():
             raise Cancelled
-        submission.step(cluster, Room(cluster.nodes, submission.held(cluster).values()))
+        submission.step(cluster, Room(cluster.nodes, submission.held().values()))
         draw()
         if not submission.handles:
             time.sleep(POLL_S)

@@ -74,10 +74,15 @@ def total(nodes: Iterable[Size]) -> Size:
     return found
 
 
-def ask(asked: Resources, params: Any, *, has_gpus: bool, seconds: float | None = None) -> Ask:
-    """Return what a stage asks of a cluster; one that does not say takes a GPU a worker where there are any."""
+def ask(asked: Resources, params: Any, *, has_gpus: bool, seconds: float | None = None, trials: int = 0) -> Ask:
+    """Return what a stage asks of a cluster; one that does not say takes a GPU a worker where there are any.
+
+    A stage that begins with a grid of `trials` asks for the workers of all of them, and makes do with those of one.
+    """
     gpus = asked.gpus_per_worker
     worker = Size(asked.cpus_per_worker, float(has_gpus) if gpus is None else gpus)
+    if trials:
+        return Ask(worker, tuple(range(trials * asked.fewest, 0, -asked.fewest)), seconds)
     return Ask(worker, counts(asked, params), seconds, asked.placement if asked.most > 1 else "pack")
 
 

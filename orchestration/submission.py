@@ -14,7 +14,6 @@ import contextlib
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Any
 
 from jobs.contract import Job
@@ -23,7 +22,7 @@ from orchestration.backend import Backend, Ended
 from orchestration.errors import LeoclrOpsError, StoreError
 from orchestration.folders import StageFolder, claimed, note_submission, read_run
 from orchestration.plan import Plan
-from orchestration.progress import StageView
+from orchestration.progress import Outcome, StageView
 from orchestration.recorder import Recorder
 from orchestration.records import Ending
 from orchestration.schedule import Held, Room, never_fits, total
@@ -31,17 +30,6 @@ from orchestration.spec import PipelineSpec, StageSpec
 from orchestration.storage import Home
 from orchestration.tracking import Store
 from orchestration.underway import Underway, context_of, job_of
-
-STOPPED, CANCELLED = "stopped by the user", "cancelled by the user"
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of a submission."""
-
-    run_id: str  # of the submission's MLflow run
-    failed: tuple[str, ...] = ()  # "stage arm: reason" of each stage that failed
-    stopped: bool = False  # by Ctrl-C, SIGTERM or `cancel`
 
 
 class Submission:
@@ -83,16 +71,13 @@ class Submission:
         """Ray's handles of the jobs under way."""
         return list(self._jobs)
 
-    def held(self, cluster: Backend) -> dict[Any, Held]:
+    def held(self) -> dict[Any, Held]:
         """Return what each job under way holds, by Ray's handle."""
-        return {
-            handle: stage.holds(cluster.ask(stage.plan.spec).worker, self._recorder.progress(stage.run_id))
-            for handle, stage in self._jobs.items()
-        }
+        return {handle: stage.holds(self._recorder.progress(stage.run_id)) for handle, stage in self._jobs.items()}
 
     def waits_for(self, cluster: Backend) -> str:
         """Return in words that nodes are to come for the jobs under way; "" where they are there."""
-        return cluster.lacks(total(held.size for held in self.held(cluster).values()))
+        return cluster.lacks(total(held.size for held in self.held().values()))
 
     def views(self) -> tuple[StageView, ...]:
         """Return what the display shows of each stage."""
@@ -175,11 +160,11 @@ class Submission:
             if not self._is_ready(stage):
                 continue
             stage.state = "queued"
-            ask = cluster.ask(stage.plan.spec, stage.plan.estimate_s)
+            ask = cluster.ask(stage.plan.spec, stage.plan.estimate_s, stage.trials)
             if room.lacks_nodes(ask):
                 stage.note = f"waits for nodes: {never_fits(cluster.nodes, ask)}"
             elif grant := room.admit(stage.plan.fingerprint, ask):
-                stage.workers, stage.overtook = grant.workers, grant.overtook
+                stage.give(ask, grant)
                 if job := self._begin(stage):
                     self._jobs[cluster.start(job, ask)] = stage
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import jobs
+from jobs import grid
 from jobs.contract import Job
 from jobs.inputs import BACKBONE, CHECKPOINT
 from orchestration import installed
@@ -18,9 +19,9 @@ from orchestration.naming import Context
 from orchestration.plan import PlannedStage, State
 from orchestration.progress import StageState, StageView
 from orchestration.recorder import Progress
-from orchestration.schedule import NOTHING, Held, Size
+from orchestration.schedule import Ask, Grant, Held
 from orchestration.spec import PipelineSpec
-from orchestration.storage import Home
+from orchestration.storage import Home, address
 from orchestration.tracking import Store
 
 FIRST_S, LONGEST_S = 2.0, 60.0  # between two tries of a store that does not answer: doubled each time
@@ -38,7 +39,9 @@ class Underway:
     run_id: str | None = None
     started: float = 0.0
     seconds: float = 0.0
-    workers: int = 0  # of its attempt
+    trials: int = 0  # points of its grid
+    ask: Ask | None = None  # of its attempt
+    workers: int = 0  # of its attempt, those of all trials side by side
     overtook: str = ""  # as `schedule.Held.overtook`
     begun: bool = False  # its folder is locked and its run open
     crashes: int = 0  # that count against `max_failures`
@@ -52,7 +55,9 @@ class Underway:
     @classmethod
     def of(cls, planned: PlannedStage) -> Underway:
         """Return a stage at its beginning."""
-        return cls(planned, "waiting" if planned.state is State.TODO else "reused", planned.run_id)
+        if planned.state is not State.TODO:
+            return cls(planned, "reused", planned.run_id)
+        return cls(planned, "waiting", trials=len(grid.points_of(planned.kind, planned.spec.params_json)))
 
     @property
     def title(self) -> str:
@@ -79,10 +84,14 @@ class Underway:
         self.note = f"{'crashed' if ended.charged else 'stopped'} ({ended.reason}); {attempt}"
         return True
 
-    def holds(self, worker: Size, progress: Progress) -> Held:
-        """Return what it holds while it runs, given what each worker does."""
-        seconds = time.monotonic() - self.started
-        return Held(NOTHING.plus(worker, self.workers), self.left(progress, seconds), self.overtook)
+    def give(self, ask: Ask, grant: Grant) -> None:
+        """Take the room that was granted."""
+        self.ask, self.workers, self.overtook = ask, grant.workers, grant.overtook
+
+    def holds(self, progress: Progress) -> Held:
+        """Return what it holds while it runs."""
+        assert self.ask
+        return Held(self.ask.needs(self.workers), self.left(progress, time.monotonic() - self.started), self.overtook)
 
     def leave(self, note: str) -> None:
         """Let go of the folder, which another submit has, and look again in a moment what has become of it."""
@@ -160,15 +169,17 @@ def job_of(stage: Underway, stages: Mapping[str, Underway], store: Store, *, spe
             inputs[name] = str(shared(home, store.fetch(upstream.run_id, file)))
             begins = upstream.plan.spec.params_json.get("until", 0) if plan.kind == "pretrain" else 0
     dataset = plan.spec.params.dataset
+    root = spec.data.get(dataset, home.data(dataset))
     return Job(
         stage=plan.name,
         kind=plan.kind,
         fingerprint=plan.fingerprint,
         params=dict(plan.spec.params_json),
-        resources=plan.spec.resources.of(stage.workers),
+        resources=plan.spec.resources.of(plan.spec.resources.fewest if stage.trials else stage.workers),
+        at_once=max(1, stage.workers // plan.spec.resources.fewest),
         folder=str(home.work(plan.fingerprint)),
         inputs=inputs,
         begins=begins,
-        data_root=str(spec.data.get(dataset, home.data(dataset))),
-        keeper=installed.facts(home),
+        data_root=address(root) or str(root),
+        keeper=installed.facts(home, root),
     )

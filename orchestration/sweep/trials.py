@@ -157,7 +157,7 @@ class Trials:
         return entry
 
     def _stop(self, trial: Trial, reason: str) -> None:
-        for handle, held in trial.submission.held(self.desk.cluster).items():
+        for handle, held in trial.submission.held().items():
             self.desk.cluster.stop(handle, force=False)
             self._leaving[handle] = _Leaving(held)
         trial.submission.stop(reason)
@@ -170,7 +170,7 @@ class Trials:
 
     def _held(self) -> Iterator[Held]:
         for trial in self._trials.values():
-            yield from trial.submission.held(self.desk.cluster).values()
+            yield from trial.submission.held().values()
         yield from (leaving.held for leaving in self._leaving.values())
 
     def _hand(self, handle: Any, ended: Ended, owners: dict[Any, Trial]) -> None:

@@ -26,7 +26,7 @@ from orchestration.prepare import prepare
 from orchestration.progress import Snapshot
 from orchestration.schedule import Ask, Size
 from orchestration.storage import Home, write_atomic
-from orchestration.submission import Outcome
+from orchestration.progress import Outcome
 from orchestration.tracking import Store
 
 PIPELINE = """
@@ -264,18 +264,23 @@ def test_a_stage_waits_for_nodes_that_went_and_begins_with_as_many_workers_as_th
 
     def lose_a_node(job: Job) -> Ended:
         cluster.there = (Size(1, 0),)
-        threading.Timer(0.5, lambda: setattr(cluster, "there", (Size(3, 0),))).start()
         return finish(job)
+
+    waits = "waits for nodes: needs 2 CPUs and 0 GPUs; this cluster has 1 and 0"
+    waited: list[Snapshot] = []
+
+    def show(shot: Snapshot) -> None:
+        if any(stage.note == waits for stage in shot.stages):
+            waited.append(shot)
+            cluster.there = (Size(3, 0),)
 
     cluster.there = (Size(8, 0),)
     cluster.scripts["pretrain", 1] = [lose_a_node]
-    other = Desk(desk.home, desk.store, shrunk)
-    assert not other.submit().failed
+    assert not Desk(desk.home, desk.store, shrunk).submit(show).failed
+    assert waited
     workers = {f"{job.stage} {job.params['seed']}": job.resources.workers for job in cluster.jobs}
     assert workers["pretrain 0"] == 1
     assert sorted(workers[f"linear {seed}"] for seed in "01") == [2, 4]  # 3 share no batch of 256
-    waits = "waits for nodes: needs 2 CPUs and 0 GPUs; this cluster has 1 and 0"
-    assert any(stage.note == waits for shot in other.shown for stage in shot.stages)
 
 
 def test_a_failure_blocks_what_needs_it_and_nothing_else(desk: Desk, cluster: Double) -> None:
