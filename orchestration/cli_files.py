@@ -115,6 +115,26 @@ def pack(
     typer.echo(str(into))
 
 
+@data.command()
+def push(
+    store: Annotated[Path, typer.Argument(metavar="DIR", help="A packed data set, as `data pack` made it.")],
+    to: Annotated[str, typer.Argument(metavar="ADDRESS", help="Where to: s3://bucket/prefix.")],
+) -> None:
+    """Put a packed data set into a bucket, from where it stopped if it did; print the address.
+
+    Name the address in place of a folder, `--data NAME=s3://bucket/prefix`: what is read is kept on this machine, up to
+    LEOCLR_OPS_CACHE_BYTES.
+    """
+    from orchestration import shards
+    from orchestration.display import transfer
+
+    with transfer(sys.stderr, store.name) as show:
+        is_new = shards.push(store.expanduser().absolute(), to, show)
+    if not is_new:
+        typer.echo("already there", err=True)
+    typer.echo(to)
+
+
 def _folder(name: str, root: Path | None) -> Path:
     from orchestration.storage import Home
 

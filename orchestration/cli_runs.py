@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from orchestration.preflight import Note
+    from orchestration.progress import Outcome
     from orchestration.spec import PipelineSpec
-    from orchestration.submission import Outcome
     from orchestration.tracking import Store
 
 STOPPED = 130  # the exit code after Ctrl-C: 128 + SIGINT, as shells count
@@ -28,17 +28,22 @@ def names(folder: str, start: str) -> list[str]:
 
 def overrides(sets: list[str] | None, data: list[str] | None) -> list[str]:
     """Return `--set` and `--data` in one list; folders of the command line are relative to the current folder."""
-    return [*(sets or []), *(f"data.{name}={json.dumps(str(root))}" for name, root in roots(data).items())]
+    from orchestration.storage import address
+
+    places = {name: address(root) or str(root) for name, root in roots(data).items()}
+    return [*(sets or []), *(f"data.{name}={json.dumps(place)}" for name, place in places.items())]
 
 
 def roots(data: list[str] | None) -> dict[str, Path]:
     """Return the absolute folders of `--data`, by data set."""
+    from orchestration.storage import root_of
+
     found = {}
     for entry in data or []:
         name, equals, folder = entry.partition("=")
         if not (name and equals and folder):
             raise typer.BadParameter(f"{entry!r} is not NAME=DIR", param_hint="--data")
-        found[name] = Path(folder).expanduser().absolute()
+        found[name] = root_of(folder, Path.cwd())
     return found
 
 

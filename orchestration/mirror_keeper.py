@@ -39,8 +39,11 @@ log = logging.getLogger("leoclr")
 class Node:
     """The keeper of a node; `jobs.keeping.Keeper`."""
 
-    def __init__(self, far: Mirror, *, fingerprint: str, retention: Retention) -> None:
-        self._far, self._fingerprint, self._retention = far, fingerprint, retention
+    def __init__(
+        self, far: Mirror, *, fingerprint: str, retention: Retention, data: Callable[[str], Path] = Path
+    ) -> None:
+        """`data` finds the folder of a data set."""
+        self._far, self._fingerprint, self._retention, self._data = far, fingerprint, retention, data
 
     @contextmanager
     def stage(self, folder: Path) -> Iterator[Sender]:
@@ -67,7 +70,7 @@ class Node:
 
     def data(self, root: str) -> Path:
         """See `jobs.keeping.Keeper`."""
-        return Path(root)
+        return self._data(root)
 
     def _bring(self, path: Path) -> None:
         if not self._far.fetch(path, fingerprint=self._fingerprint):

@@ -13,6 +13,7 @@ from jobs.contract import Resources
 from orchestration import continuing
 from orchestration.document import Place, Tree, dump
 from orchestration.stages import Arm, PipelineSpec
+from orchestration.storage import address
 
 
 def cut(spec: PipelineSpec, stages: Collection[str]) -> PipelineSpec:
@@ -75,7 +76,7 @@ def placed(spec: PipelineSpec, fill: Callable[[Resources], Resources], data: Map
 def resolved(head: dict[str, Tree], data: Mapping[str, Path], arms: Sequence[Arm]) -> str:
     """Return the text of a pipeline, every value of it written out."""
     stages: list[Tree] = [{"labels": dict(arm.labels), "stages": _stages_tree(arm)} for arm in arms]
-    return dump({**head, "data": {name: str(root) for name, root in data.items()}, "arms": stages})
+    return dump({**head, "data": {name: address(root) or str(root) for name, root in data.items()}, "arms": stages})
 
 
 def _stages_tree(arm: Arm) -> dict[str, Tree]:

@@ -12,13 +12,13 @@ from jobs.contract import NO_DATA
 from leoclr import RESULTS_VERSION
 from leoclr import data as datasets
 from leoclr.data.contract import DataError
-from orchestration import plan, preflight
+from orchestration import plan, preflight, shards
 from orchestration.archives import ARCHIVES
 from orchestration.errors import DataProblem, NotFound
 from orchestration.plan import PastRun, Plan, PlannedStage, State
 from orchestration.preflight import Note
 from orchestration.spec import PipelineSpec
-from orchestration.storage import Home
+from orchestration.storage import Home, address
 from orchestration.tracking import Store
 
 T = TypeVar("T")
@@ -123,4 +123,6 @@ def _problem(problems: Mapping[str, DataError]) -> DataProblem:
 
 
 def _root(name: str, spec: PipelineSpec, home: Home) -> Path:
-    return spec.data.get(name, home.data(name))
+    root = spec.data.get(name, home.data(name))
+    far = address(root)
+    return shards.root(far, home.stores) if far else root

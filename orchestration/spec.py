@@ -25,6 +25,7 @@ from orchestration.parts import placed as placed
 from orchestration.stages import Arm as Arm
 from orchestration.stages import PipelineSpec as PipelineSpec
 from orchestration.stages import StageSpec as StageSpec
+from orchestration.storage import root_of
 
 _FOLDER = Path(__file__).parent
 _HEAD = ("name", "title", "table", "data", "matrix")
@@ -240,7 +241,7 @@ def _data(value: Tree, folder: Path, place: Place) -> dict[str, Path]:
 
 def _path(value: str, folder: Path, place: Place) -> Path:
     try:
-        return (folder / Path(value).expanduser()).absolute()
+        return root_of(value, folder)
     except RuntimeError as error:  # ~user that nobody is
         raise SpecError(f"{show(value)}: {error}", place=str(place)) from None
 

@@ -6,6 +6,7 @@ home/stages/<fingerprint>/        lock, run.json, journal.jsonl, log.txt, checkp
 home/work/<fingerprint>/          with a mirror: what this node computes of a stage
 home/submissions/<plan>.json      which MLflow run a plan is recorded in
 home/data/<data set>/             generated data
+home/stores/<address>/            the small files of a packed data set in a bucket
 home/cache/<sha256>/<file>        artifacts brought from a remote store
 home/verified.json                sha256 of files that were hashed already
 """
@@ -74,6 +75,11 @@ class Home:
         """Return the folder for the generated files of a data set."""
         return self.path / "data" / safe_name(dataset)
 
+    @property
+    def stores(self) -> Path:
+        """The folder for the small files of packed data sets that lie in a bucket."""
+        return self.path / "stores"
+
     def cached(self, digest: str, file: str) -> Path:
         """Return where an artifact with this sha256 is kept once it was brought from a remote store."""
         return self.path / "cache" / safe_name(digest) / PurePosixPath(file).name
@@ -103,6 +109,23 @@ def inside(folder: Path, file: str) -> Path:
     if not path.is_relative_to(folder.resolve()):
         raise StoreError(f"{file!r} leads out of the folder", place=str(folder))
     return path
+
+
+def root_of(value: str, folder: Path) -> Path:
+    """Return where a data set lies: an absolute path, or an address in a bucket, which is kept as it is.
+
+    Raises: RuntimeError for ~user that nobody is.
+
+    >>> root_of("data", Path("/home/ann")), address(root_of("s3://bucket/packed", Path("/home/ann")))
+    (PosixPath('/home/ann/data'), 's3://bucket/packed')
+    """
+    return Path(value) if value.startswith("s3:/") else (folder / Path(value).expanduser()).absolute()
+
+
+def address(root: Path) -> str:
+    """Return the address that the root of a data set is; "" for a folder. As a path it has lost a slash."""
+    parts = root.parts
+    return f"s3://{'/'.join(parts[1:])}" if len(parts) > 1 and parts[0] == "s3:" else ""
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:

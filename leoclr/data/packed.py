@@ -25,7 +25,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from leoclr.data import label_lists
+from leoclr.data import elsewhere, label_lists
 from leoclr.data.contract import UNLABELED, DataError, DataModule, DataSet, Split
 from leoclr.data.decoding import decode
 from leoclr.data.manifest import IMAGES, INDEX, NAMES, VERSION, Form, Manifest, is_store, read, sha256_of
@@ -47,13 +47,14 @@ class Packed:
     offsets: NDArray[np.int64]  # [N + 1], bytes into images.bin; the last is where the last image ends
     sides_N2: NDArray[np.int64]  # height and width
     first: int  # place of the first image in the store
+    reader: elsewhere.Reader | None = None  # of images.bin, where it does not lie in the folder
     _bytes: NDArray[np.uint8] | None = field(init=False, repr=False, default=None)
 
     def __len__(self) -> int:
         return len(self.sides_N2)
 
     def __reduce__(self) -> tuple[object, ...]:  # a mapping does not travel to another process
-        return Packed, (self.folder, self.form, self.offsets, self.sides_N2, self.first)
+        return Packed, (self.folder, self.form, self.offsets, self.sides_N2, self.first, self.reader)
 
     @property
     def paths(self) -> tuple[PurePosixPath, ...]:
@@ -66,14 +67,19 @@ class Packed:
         Of a raw store it is the mapped file itself: what is written to it stays in this process.
         Raises: DataError naming store and image when it cannot be decoded, or the store cannot be mapped.
         """
-        if self._bytes is None:
-            self._bytes = _map(self.folder / IMAGES, self.form)
         place = range(len(self))[index]  # counts from the end below zero, as lists do, and ends there
-        content_B = self._bytes[self.offsets[place] : self.offsets[place + 1]]
+        content_B = self._content(int(self.offsets[place]), int(self.offsets[place + 1]))
         height, width = self.sides_N2[place].tolist()
         if self.form == "raw":
             return content_B.reshape(height, width, 3)
         return self._decode(content_B, place, (height, width, 3))
+
+    def _content(self, start: int, end: int) -> NDArray[np.uint8]:
+        if self.reader is not None:
+            return self.reader.read(start, end)
+        if self._bytes is None:
+            self._bytes = _map(self.folder / IMAGES, self.form)
+        return self._bytes[start:end]
 
     def _decode(self, content_B: NDArray[np.uint8], place: int, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
         try:
@@ -129,7 +135,8 @@ def load(root: Path, name: str) -> DataSet:
     splits, first = {}, 0
     for split, count in manifest.splits.items():
         last = first + count
-        images = Packed(root.resolve(), manifest.form, ends[first : last + 1], sides_N2[first:last], first)
+        own = ends[first : last + 1], sides_N2[first:last], first
+        images = Packed(root.resolve(), manifest.form, *own, elsewhere.reader_of(root))
         splits[split], first = Split(images, labels[first:last]), last
     return manifest.data_set(splits)
 
@@ -160,6 +167,8 @@ def _open(root: Path, name: str) -> Manifest:
         hint = f"name it for {manifest.dataset}, or pack {name}: leoclr-ops data pack {name} --to DIR"
         raise DataError(f"{root}: this store holds {manifest.dataset}, not {name}", hint=hint)
     for file, entry in manifest.files.items():
+        if file == IMAGES and elsewhere.reader_of(root) is not None:
+            continue
         try:
             found = (root / file).stat().st_size
         except OSError as error:

@@ -1,0 +1,88 @@
+"""A node with all that it wrote goes away, and the stage goes on from the bucket: the same run, the same numbers."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.e2e.project import Project, assert_same
+from tests.orchestration import s3
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+@pytest.fixture(scope="module")
+def variables() -> Iterator[dict[str, str]]:
+    with s3.server() as address:
+        yield {
+            "LEOCLR_OPS_MIRROR": f"s3://{s3.NAME}/ann",
+            "AWS_ENDPOINT_URL_S3": address,
+            "AWS_ACCESS_KEY_ID": "ours",
+            "AWS_SECRET_ACCESS_KEY": "ours",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+
+
+def project(folder: Path, variables: dict[str, str] | None = None) -> Project:
+    """A pre-training of four epochs of 62 steps, with a checkpoint after every tenth step."""
+    folder.mkdir()
+    made = Project(folder, 1, variables=variables)
+    file = folder / "small.yaml"
+    file.write_text(file.read_text().replace("epochs: 2", "epochs: 4"))
+    return made
+
+
+def lose_the_node(made: Project, process: subprocess.Popen[str]) -> None:
+    """Kill all at once; what is left is the tracking store, which lies elsewhere in earnest."""
+    family = psutil.Process(process.pid).children(recursive=True)
+    for each in (process, *family):
+        each.kill()
+    process.wait()
+    psutil.wait_procs(family, timeout=10)
+    for part in ("work", "stages", "submissions"):
+        shutil.rmtree(made.home.path / part)
+
+
+def test_a_lost_node_costs_no_result(tmp_path: Path, variables: dict[str, str]) -> None:
+    calm = project(tmp_path / "calm")
+    calm.finish()
+    struck = project(tmp_path / "struck", variables)
+    there = s3.objects(variables["AWS_ENDPOINT_URL_S3"], "ann/")
+    process = struck.start()
+    deadline = time.monotonic() + 240
+    while not any(
+        "/checkpoints/000000" in each.key and each.key.endswith("70/manifest.json") for each in there.list("")
+    ):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline, "no checkpoint came there"
+        time.sleep(0.5)
+    lose_the_node(struck, process)
+    output = struck.finish()
+    logs = "".join(path.read_text() for path in (struck.home.path / "stages").glob("*/log.txt"))
+    assert "continues from checkpoint 000000" in logs, logs + output
+    found, expected = struck.result(), calm.result()
+    assert_same(found["backbone"], expected["backbone"])
+    assert_same(found["state"], expected["state"])
+    assert found["history"] == expected["history"]
+    assert sorted(struck.runs()) == ["linear", "pretrain"]  # each in one run
+    left = {each.key.rpartition("/")[2] for each in there.list("stages/")}
+    assert left <= {"attempt", "lease", "run.json", "journal.jsonl", "log.txt"}
+    (submission,) = json.loads(struck.cli("status", "--json"))
+    assert submission["state"] == "done"
+
+
+def test_wrong_keys_are_one_clear_error_before_anything_starts(tmp_path: Path, variables: dict[str, str]) -> None:
+    made = project(tmp_path / "p", {**variables, "LEOCLR_OPS_MIRROR": "s3://nobody/ann"})
+    process = made.start()
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "error: HeadBucket is refused: 404" in output
+    assert "Traceback" not in output
+    assert made.runs() == []
