@@ -12,10 +12,9 @@ from dataclasses import replace
 from orchestration import announced, look, records
 from orchestration.announced import Announced
 from orchestration.errors import NotFound
-from orchestration.progress import Snapshot, StageState, StageView
+from orchestration.progress import Outcome, Snapshot, StageState, StageView
 from orchestration.reconcile import reconcile
 from orchestration.records import StageRun, Submission
-from orchestration.submission import Outcome
 from orchestration.tracking import PROVENANCE, Store
 
 POLL_S, SWEEP_POLL_S = 1.0, 5.0  # between two looks at the store

@@ -202,10 +202,10 @@ def cancel(run: AnyRun = None) -> None:
     if run and cli_sweep.cancel(run):
         return
     from orchestration import cancel as stopping
-    from orchestration import opening, remote
+    from orchestration import opening
 
     _, store = opening.known()
-    stopped = stopping.cancel(store, run, otherwise=lambda submission: remote.stop(store, submission))
+    stopped = stopping.cancel(store, run, otherwise=cli_jobs.stopper(store))
     for stage in stopped.stages:
         typer.echo(f"stopped {stage}", err=True)
     killed = f"; {stopped.killed} processes had to be killed" if stopped.killed else ""

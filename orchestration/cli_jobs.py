@@ -11,10 +11,13 @@ import typer
 from orchestration import cli_cluster, cli_runs, cli_tables
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from orchestration.cluster.profile import ClusterProfile
     from orchestration.cluster.send import Parcel
+    from orchestration.progress import Outcome
+    from orchestration.records import Submission
     from orchestration.spec import PipelineSpec
-    from orchestration.submission import Outcome
     from orchestration.sweep.spec import SweepSpec
     from orchestration.tracking import Store
 
@@ -28,7 +31,7 @@ On = Annotated[
         autocompletion=cli_cluster.complete,
     ),
 ]
-Detach = Annotated[bool, typer.Option("--detach", help="With --cluster: return once the cluster has it.")]
+Detach = Annotated[bool, typer.Option("--detach", help="With --cluster: return once it runs there.")]
 
 
 def attach(run: Run) -> None:
@@ -111,6 +114,17 @@ def sweep(loaded: SweepSpec, cluster: str, data: list[str] | None, *, new: bool,
         _end_sweep(*ended)
 
 
+def stopper(store: Store) -> Callable[[Submission], bool]:
+    """Return what stops a submission through its cluster, where its driver does not answer."""
+
+    def stop(submission: Submission) -> bool:
+        from orchestration import remote
+
+        return remote.stop(store, submission)
+
+    return stop
+
+
 def require_possible(cluster: str | None, *, detach: bool, dry_run: bool = False) -> None:
     """Refuse to detach from what runs in this process, and to plan for data that lies elsewhere."""
     if detach and cluster is None:
@@ -127,14 +141,14 @@ def _run(profile: ClusterProfile, what: Parcel, *, detach: bool) -> tuple[Outcom
     sent = remote.send(profile, what)
     _tell(f"{'sent to' if sent.is_new else 'found on'} {profile.name} as job {sent.id}")
     _tell(f"from anywhere: export MLFLOW_TRACKING_URI={store.uri}")
-    if detach:
-        _tell(_ways_back(sent.id))
-        typer.echo(sent.id)
-        return None
     try:
-        run_id = remote.await_run(profile, store, sent.id, _tell)
+        run_id = remote.await_run(profile, store, sent.id, tell=_tell, most_s=remote.DETACH_S if detach else None)
     except KeyboardInterrupt:
         raise _leave(sent.id) from None
+    if detach or run_id is None:
+        _tell(_ways_back(sent.id))
+        typer.echo(run_id or sent.id)
+        return None
     return _watch(store, run_id), store
 
 

@@ -10,8 +10,8 @@ from typer.core import TyperGroup
 from orchestration import cli_runs, errors
 
 if TYPE_CHECKING:
+    from orchestration.progress import Outcome
     from orchestration.spec import PipelineSpec
-    from orchestration.submission import Outcome
     from orchestration.table.spec import TableSpec
     from orchestration.tracking import Store
 

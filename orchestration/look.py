@@ -93,7 +93,10 @@ def find(store: Store, reference: str) -> tuple[Submission, str | None]:
     A reference is a run id, the first characters of one, or the id of a job that was sent to a cluster.
     Raises: NotFound when there is no such run.
     """
-    if "-" in reference and (sent := store.of_job(reference)):
+    if "-" in reference:
+        if (sent := store.of_job(reference)) is None:
+            hint = "it may be waiting, or have failed before: the cluster's dashboard, or the same submit again, tells"
+            raise NotFound("no such job has opened a run", place=f"job {reference}", hint=hint)
         return sent, None
     run_id = store.find(reference)
     if submission := store.submission(run_id):

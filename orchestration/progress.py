@@ -61,6 +61,15 @@ class Snapshot:
     note: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a submission."""
+
+    run_id: str  # of the submission's MLflow run
+    failed: tuple[str, ...] = ()  # "stage arm: reason" of each stage that failed
+    stopped: bool = False  # by Ctrl-C, SIGTERM or `cancel`
+
+
 class Glyphs(NamedTuple):
     """What a progress bar is drawn with."""
 

@@ -24,11 +24,12 @@ from orchestration.preflight import Note
 from orchestration.reconcile import SILENCE_S, reconcile
 from orchestration.records import Submission
 from orchestration.spec import PipelineSpec
+from orchestration.stopping import CANCELLED
 from orchestration.storage import Home, write_atomic
-from orchestration.submission import CANCELLED
 from orchestration.tracking import PROVENANCE, Store
 
 FILE = "pipeline.yaml"
+DETACH_S = 60.0  # that a client waits for a job to begin before it leaves it alone; it may queue for days
 POLL_S = 1.0  # between two looks at a job that has not opened its run
 STOP_S = 45.0  # in which a job ends that its cluster was asked to stop, 30 of them its own
 _PROFILE_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -70,13 +71,16 @@ def open_store(profile: ClusterProfile) -> tuple[Home, Store]:
     return opening.create()
 
 
-def await_run(profile: ClusterProfile, store: Store, job_id: str, tell: Callable[[str], None]) -> str:
+def await_run(
+    profile: ClusterProfile, store: Store, job_id: str, *, tell: Callable[[str], None], most_s: float | None = None
+) -> str | None:
     """Return the run that a job has opened, as soon as it has; `tell` is told what the job is doing before.
 
+    None where it has none after `most_s` seconds.
     Raises: ClusterProblem when the job ends without one, with the last words of its log.
     """
-    told = ""
-    while True:
+    told, began = "", time.monotonic()
+    while most_s is None or time.monotonic() - began < most_s:
         if found := store.of_job(job_id):
             return found.run_id
         job = api.find(profile, job_id)
@@ -87,6 +91,7 @@ def await_run(profile: ClusterProfile, store: Store, job_id: str, tell: Callable
         if told != (told := f"job {job_id}: {job.status.lower()}"):
             tell(told)
         time.sleep(POLL_S)
+    return None
 
 
 def profile_for(store: Store, run: Submission, *, cluster: str | None, kept: bool) -> ClusterProfile | None:

@@ -6,6 +6,8 @@ import contextlib
 import signal
 from collections.abc import Iterator
 
+STOPPED, CANCELLED = "stopped by the user", "cancelled by the user"  # why a run ended
+
 
 class Cancelled(Exception):  # it is a wish, and no error
     """Somebody wants the submission to end."""

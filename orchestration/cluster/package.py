@@ -2,7 +2,7 @@
 
     image          nothing but the files: the nodes' image has our package
     wheel          the packages that are installed here, as a wheel has them; also where they are a checkout
-    working_tree   the files that git tracks in this checkout, as they are now
+    working_tree   the files of this checkout as they are now; new ones too, unless git ignores them
 
 Ray puts the working folder in front of the path of driver and workers.
 """
@@ -26,6 +26,7 @@ Code = Literal["image", "wheel", "working_tree"]
 NAME = "leoclr-ops"
 PACKAGES = ("leoclr", "jobs", "orchestration")
 ROOT = Path(__file__).parents[2]  # the folder that holds them: site-packages, or a checkout
+NEW = ("--others", "--exclude-standard")  # of `git ls-files`
 MOST_BYTES = 50 << 20  # of all files together: our code has 2 MB
 _WHEN = (1980, 1, 1, 0, 0, 0)  # the least that a zip can say: equal files are equal packages
 _GIT_S = 60
@@ -63,18 +64,28 @@ def _wheel(root: Path) -> dict[str, bytes]:
 
 
 def _working_tree(root: Path) -> dict[str, bytes]:
-    command = ["git", "-C", str(root), "ls-files", "-z", "--", *PACKAGES, "cluster"]
-    try:
-        done = subprocess.run(command, capture_output=True, timeout=_GIT_S, check=True)  # noqa: S603  # the words are ours
-        names = [name for name in done.stdout.decode().split("\0") if name]
-    except (OSError, subprocess.SubprocessError):
-        names = []
+    names = _listed(root, "--cached", *NEW)
     if not names:
         hint = "run it from a git checkout that is installed with `--editable`, or write `code: wheel`"
         raise LeoclrOpsError("this is no git checkout", place=str(root), hint=hint)
     paths = {name: root / name for name in names}  # one that was removed, and not from git yet, is not there
     found = {name: path.read_bytes() for name, path in paths.items() if path.is_file() and not path.is_symlink()}
     return {**found, **_facts()}
+
+
+def has_new(root: Path = ROOT) -> bool:
+    """Return whether a checkout has files of ours that no commit has."""
+    return bool(_listed(root, *NEW))
+
+
+def _listed(root: Path, *which: str) -> list[str]:
+    """Return the files of our packages that git lists; none where this is no checkout."""
+    command = ["git", "-C", str(root), "ls-files", "-z", *which, "--", *PACKAGES, "cluster"]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=_GIT_S, check=True)  # noqa: S603  # the words are ours
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [name for name in done.stdout.decode().split("\0") if name]
 
 
 def _files(folder: Path) -> Iterator[Path]:

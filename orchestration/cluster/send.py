@@ -85,8 +85,10 @@ def entrypoint(words: tuple[str, ...]) -> str:
 def runtime(profile: ClusterProfile, sent: ClusterJob, package_uri: str) -> dict[str, object]:
     """Return what driver and workers find around them. Raises: SecretProblem for a secret that is to be sent."""
     variables = {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S), **profile.variables(), **sent.variables()}
-    if profile.environment.code != "image" and (commit := provenance.commit()) != "unknown":
-        variables[job.COMMIT] = commit
+    code = profile.environment.code
+    if code != "image" and (commit := provenance.commit()) != "unknown":
+        is_new = code == "working_tree" and package.has_new()
+        variables[job.COMMIT] = commit.removesuffix("-dirty") + "-dirty" if is_new else commit
     if profile.environment.send_secrets:
         variables |= {name: secret.value() for name, secret in profile.secrets().items()}
     found: dict[str, object] = {"working_dir": package_uri, "env_vars": variables}

@@ -21,9 +21,8 @@ from orchestration.progress import Snapshot
 from orchestration.provenance import Owner
 from orchestration.recorder import Recorder
 from orchestration.records import Ending
-from orchestration.stopping import Cancelled, stoppable
+from orchestration.stopping import CANCELLED, STOPPED, Cancelled, stoppable
 from orchestration.storage import Home
-from orchestration.submission import CANCELLED, STOPPED
 from orchestration.sweep import records as sweep_records
 from orchestration.sweep import search as sweep_search
 from orchestration.sweep.ledger import KEPT, Asked, Entry, Ledger

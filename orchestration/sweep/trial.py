@@ -10,10 +10,10 @@ from pathlib import Path
 
 from jobs import journal
 from orchestration.plan import Plan
-from orchestration.progress import StageView
+from orchestration.progress import Outcome, StageView
 from orchestration.spec import Arm, PipelineSpec
 from orchestration.storage import Home
-from orchestration.submission import Outcome, Submission
+from orchestration.submission import Submission
 from orchestration.sweep import trial_spec as sweep_trial_spec
 from orchestration.sweep.ledger import Asked, Ending, Entry
 from orchestration.sweep.options import Goal, NoScheduler, Pbt, Watching
