@@ -57,7 +57,8 @@ def seal(folder: Path, into: Path, **facts: Any) -> None:
         path.relative_to(folder).as_posix(): {"sha256": sha256_of(path), "bytes": path.stat().st_size} for path in files
     }
     manifest = folder / MANIFEST
-    manifest.write_text(json.dumps({"format": FORMAT, **facts, "files": listing}, indent=1, sort_keys=True))
+    said = {"format": FORMAT, **facts, "files": listing}
+    manifest.write_text(json.dumps({**said, "seal": _seal_of(said)}, indent=1, sort_keys=True))
     for path in (*files, manifest, folder):
         _flush(path)
     shutil.rmtree(into, ignore_errors=True)
@@ -71,10 +72,14 @@ def sealed(folder: Path, *, fingerprint: str) -> bool:
     Raises: CheckpointError when it is whole but belongs to another fingerprint.
     """
     try:
+        if not (folder / MANIFEST).is_file():  # to open a pipe may wait for ever
+            return False
         manifest = json.loads((folder / MANIFEST).read_text())
-        files = manifest["files"]
-        whole = all(sha256_of(folder / name) == facts["sha256"] for name, facts in files.items())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # torn or missing: the same as not there
+        whole = manifest.pop("seal", None) in (None, _seal_of(manifest))  # None: it was written before there were seals
+        for name, facts in manifest["files"].items():
+            whole = whole and (folder / name).is_file() and sha256_of(folder / name) == facts["sha256"]
+    # Torn or missing: the same as not there.
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return False
     if not whole or manifest.get("format") != FORMAT:
         return False
@@ -83,6 +88,11 @@ def sealed(folder: Path, *, fingerprint: str) -> bool:
             f"{folder} belongs to fingerprint {manifest.get('fingerprint')}; this stage has {fingerprint}"
         )
     return True
+
+
+def _seal_of(said: Mapping[str, Any]) -> str:
+    """Return the sha256 of all that a manifest says, so that no digit of a position moves unnoticed."""
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def save(
@@ -154,6 +164,8 @@ def load_backbone(path: Path) -> backbones.Backbone:
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
+            if file.get_slice("conv1.weight").get_shape()[:1] != [int(header["width"])]:  # before it takes that memory
+                raise ValueError("its width is not that of its first convolution")
         trunk = backbones.build(header["backbone"], width=int(header["width"]), stem=header["stem"])
         trunk.load_state_dict(load_file(path))
     except (KeyError, ValueError, RuntimeError, SafetensorError) as error:

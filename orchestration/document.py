@@ -20,6 +20,7 @@ from typing import TypeAlias
 import yaml
 
 from orchestration.errors import SpecError, did_you_mean
+from orchestration.errors import printable as printable
 
 Tree: TypeAlias = "bool | int | float | str | list[Tree] | dict[str, Tree] | None"
 
@@ -27,6 +28,7 @@ MAX_BYTES = 1_000_000
 MAX_DEPTH = 24  # of nested lists and mappings
 _MOST_DIGITS = 19  # of a 64-bit integer
 _SHOWN = 60  # characters of a value in a message
+_LONGEST_STEP = 120  # characters of a key in a place
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +47,15 @@ class Place:
         return Place(self.file, self.path + keys)
 
     def __str__(self) -> str:
-        return printable(f"{self.file}: {'.'.join(self.path)}" if self.path else self.file)
+        steps = (step if len(step) <= _LONGEST_STEP else f"{step[: _LONGEST_STEP - 3]}..." for step in self.path)
+        return printable(f"{self.file}: {'.'.join(steps)}" if self.path else self.file)
 
 
 def read_file(path: Path, file: str) -> Tree:
     """Return the tree in `path`; messages call it `file`. Raises: SpecError."""
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):  # to open a pipe may wait for ever
+            raise SpecError("is a pipe, a socket or a device, and no file", place=printable(file))
         with path.open("rb") as stream:
             content = stream.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a path with a null byte
@@ -94,11 +99,6 @@ def show(value: object) -> str:
     """
     text = printable(value if isinstance(value, str) else json.dumps(value, default=str))
     return f"`{text}`" if len(text) <= _SHOWN else f"`{text[: _SHOWN - 3]}...`"
-
-
-def printable(text: str) -> str:
-    """Return `text` with its control characters escaped, so that a message cannot move the cursor."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
 
 
 def mapping(value: Tree, place: Place) -> dict[str, Tree]:

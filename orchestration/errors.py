@@ -62,7 +62,18 @@ def render(error: LeoclrOpsError) -> str:
     <BLANKLINE>
     hint: did you mean `linear`?
     """
-    return f"error: {error}" + (f"\n\nhint: {error.hint}" if error.hint else "")
+    return printable(f"error: {error}" + (f"\n\nhint: {error.hint}" if error.hint else ""), keep="\n")
+
+
+def printable(text: str, *, keep: str = "") -> str:
+    """Return `text` with its control characters escaped, but for those to `keep`: it cannot move the cursor.
+
+    >>> printable("a\\x1b[2J")
+    'a\\\\x1b[2J'
+    """
+    return "".join(
+        c if c.isprintable() or c in keep else c.encode("unicode_escape", "backslashreplace").decode() for c in text
+    )
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

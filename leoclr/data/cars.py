@@ -9,13 +9,11 @@ are 1 to 196 in the files. Source: Krause et al., 3D Object Representations for 
 
 from __future__ import annotations
 
-import zlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from leoclr.data import imagenet, layout
+from leoclr.data import imagenet, layout, matlab
 from leoclr.data.contract import DataError, DataSet, Split
 from leoclr.data.digest_cache import digest_tree
 from leoclr.data.files import images_in
@@ -47,8 +45,10 @@ def digest(root: Path) -> str:
 def load(root: Path) -> DataSet:
     """Return the splits; images are opened when they are read. Raises: DataError naming what is missing or damaged."""
     base = _base(root)
-    meta = _meta(base)
-    classes = tuple(str(name) for name in np.atleast_1d(_table(meta, "class_names")))
+    names = matlab.read(_meta(base), "class_names", _HINT)
+    if not isinstance(names, list):
+        raise DataError(f"{_meta(base)}: its class_names are no list", hint=_HINT)
+    classes = tuple(map(str, names))
     splits = {split: _read(base, split, path, len(classes)) for split, path in _lists(base).items()}
     return DataSet("cars", classes, splits, imagenet.MEAN, imagenet.STD, valid_size=VALID_SIZE)
 
@@ -70,23 +70,21 @@ def _lists(base: Path) -> dict[str, Path]:
 
 
 def _read(base: Path, split: str, path: Path, classes: int) -> Split:
-    rows = np.atleast_1d(_table(path, "annotations"))
+    rows = matlab.read(path, "annotations", _HINT)
     try:
-        names, labels = [str(name) for name in rows["fname"]], np.array(rows["class"].tolist(), np.int64) - 1
-    except (KeyError, IndexError, ValueError, TypeError) as error:
+        pairs = [_row(row) for row in rows] if isinstance(rows, list) else []
+    except ValueError as error:
         raise DataError(f"{path}: its annotations have no fname and class: {error}", hint=_HINT) from error
-    if labels.size == 0 or labels.min() < 0 or labels.max() >= classes:
+    names, labels = [name for name, _ in pairs], [label for _, label in pairs]
+    if not labels or min(labels) < 1 or max(labels) > classes:
         raise DataError(f"{path}: labels are not from 1 to {classes}", hint=_HINT)
-    return Split(layout.listed(base / _IMAGES[split], names, path, _HINT), labels)
+    return Split(layout.listed(base / _IMAGES[split], names, path, _HINT), np.array(labels, np.int64) - 1)
 
 
-def _table(path: Path, key: str) -> Any:
-    """Return one variable of a MATLAB file; reading one runs no code."""
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
-
-    try:
-        return loadmat(path, squeeze_me=True)[key]
-    # Whatever a damaged file makes scipy's reader stumble over; version 7.3 is not implemented.
-    except (MatReadError, OSError, LookupError, ValueError, TypeError, NotImplementedError, zlib.error) as error:
-        raise DataError(f"{path}: not a readable MATLAB file with `{key}`: {error}", hint=_HINT) from error
+def _row(row: object) -> tuple[str, int]:
+    """Return name and class of an image. Raises: ValueError."""
+    found = row if isinstance(row, dict) else {}
+    name, label = found.get("fname"), found.get("class")
+    if not isinstance(name, str) or not isinstance(label, int | float) or label != label // 1:
+        raise ValueError(f"a row is {row!r:.80}")
+    return name, int(label)

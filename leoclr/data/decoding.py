@@ -29,6 +29,12 @@ if TYPE_CHECKING:
 
 Pixels = NDArray[np.uint8]
 
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "PPM", "TIFF", "WEBP")
+"""What Pillow is asked to read, by content: the kinds of `files.SUFFIXES`, and GIF, which Oxford-IIIT Pets calls .jpg.
+
+Of the forty others that it knows, one starts a program on what the file holds: EPS, Ghostscript.
+"""
+
 
 def decode(data: bytes | memoryview | Pixels, name: str) -> Pixels:
     """Return the image that the bytes `data` hold as uint8 [H, W, 3], writable; any mode is converted to RGB.
@@ -41,7 +47,7 @@ def decode(data: bytes | memoryview | Pixels, name: str) -> Pixels:
 
     try:
         bytes_B = np.frombuffer(data, np.uint8)
-        with Image.open(io.BytesIO(bytes_B.data)) as image:
+        with Image.open(io.BytesIO(bytes_B.data), formats=FORMATS) as image:
             pixels_HWC = _decode_jpeg(bytes_B) if _is_plain_jpeg(image) else None
             return np.array(image.convert("RGB")) if pixels_HWC is None else pixels_HWC
     except UnidentifiedImageError as error:  # its own words hold an address in memory

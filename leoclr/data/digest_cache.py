@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from leoclr.data.contract import DataError
-from leoclr.data.files import images_in
+from leoclr.data.files import images_in, require_file
 
 _SETTLED_NS = 2_000_000_000  # a file changed this recently may change again within the same tick of its clock
 
@@ -73,6 +73,7 @@ class DigestCache:
     def digest(self, file: Path) -> tuple[int, str]:
         """Return size in bytes and sha256 (hex) of a file, read only when size or time of change moved."""
         stat = file.stat()
+        require_file(file, stat)
         key, size, changed = str(file), stat.st_size, stat.st_mtime_ns
         old = self.known.get(key)
         content = old[2] if old is not None and old[:2] == (size, changed) else _sha256(file)

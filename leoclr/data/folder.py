@@ -18,7 +18,7 @@ import numpy as np
 from leoclr.data import label_lists
 from leoclr.data.contract import UNLABELED, DataError, DataSet, Split, draw_per_class
 from leoclr.data.digest_cache import digest_tree
-from leoclr.data.files import SUFFIXES, Files
+from leoclr.data.files import SUFFIXES, Files, require_file
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet; pytorch/examples, imagenet/main.py
 TRAIN_SHARE = 0.8  # of every class, where the folder has no splits; rounded, and at least one image on either side
@@ -120,6 +120,8 @@ def _walk(base: Path, folder: Path) -> Iterator[Path]:
         if path.is_dir():
             yield from _walk(base, path)
         elif path.suffix.lower() in SUFFIXES:
+            if not path.is_file() and path.exists():
+                require_file(path, path.stat())
             yield path
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from leoclr.data.contract import DataError
-from leoclr.data.files import Files
+from leoclr.data.files import Files, require_file
 
 _SHOWN = 3  # missing images that a message names
 
@@ -31,6 +31,7 @@ def find(root: Path, *below: str, holds: str, hint: str) -> Path:
 def read_lines(path: Path, hint: str) -> list[str]:
     """Return the lines of a text file that are not blank. Raises: DataError when it cannot be read."""
     try:
+        require_file(path, path.stat())
         return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not a readable list: {error}", hint=hint) from error

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from leoclr import distributed
 from leoclr.data.contract import DataError, Images, Split, Stack
+from leoclr.data.decoding import FORMATS
 from leoclr.data.files import Files
 
 Indices = NDArray[np.int64]
@@ -64,7 +65,7 @@ def _size(path: Path) -> tuple[int, int]:
     from PIL import Image
 
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             return image.size
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: not a readable image: {error}", hint="replace or remove the file") from error

@@ -17,7 +17,9 @@ from torch import Tensor
 from leoclr import backbones
 from leoclr.backbones import BACKBONES, Backbone, Stem
 
+MAX_WIDTH = 4096  # channels of the first stage; the widest ResNets that were published have 320 (SwAV's w5)
 _NAMED = 8  # keys of each sort that a message names
+_SHOWN = 80  # characters of such a key
 _COUNTER = ".num_batches_tracked"
 
 
@@ -108,16 +110,29 @@ def fitted(weights: Mapping[str, Tensor], *, backbone: str, width: int, stem: St
 
     Raises: FormatError that names the keys which differ, or the first one that is not finite.
     """
+    if not 1 <= width <= MAX_WIDTH:
+        raise FormatError(f"no backbone of ours is {width} channels wide")
     with torch.device("meta"):  # names and shapes only
         expected = backbones.build(backbone, width=width, stem=stem).state_dict()
     counters = {key: torch.zeros((), dtype=torch.long) for key in expected if key.endswith(_COUNTER)}
     given = {**counters, **weights}
     if differences := _differences(expected, given):
         raise FormatError(f"it is not a {backbone} of width {width} with the {stem} stem: " + "; ".join(differences))
-    for key in expected:
+    for key, wanted in expected.items():
+        _require_plain(key, given[key], wanted)
         if not given[key].isfinite().all():
             raise FormatError(f"{key} holds values that are not finite")
     return {key: given[key].to(wanted.dtype).contiguous() for key, wanted in expected.items()}
+
+
+def _require_plain(key: str, weight: Tensor, wanted: Tensor) -> None:
+    """Raise FormatError unless `weight` is numbers in memory, as many as its shape says, of the sort that is wanted."""
+    if weight.layout != torch.strided or weight.is_quantized or weight.device.type != "cpu":
+        raise FormatError(f"{key} is sparse, quantized or without numbers", hint="save it dense, as float32")
+    if weight.is_complex() or weight.is_floating_point() != wanted.is_floating_point():
+        raise FormatError(f"{key} holds {weight.dtype}, not numbers such as {wanted.dtype}")
+    if weight.numel() * weight.element_size() > weight.untyped_storage().nbytes():
+        raise FormatError(f"{key} repeats few numbers to look like {list(weight.shape)}", hint="save it contiguous")
 
 
 def _weights(tree: Mapping[Any, Any]) -> dict[str, Tensor]:
@@ -180,5 +195,5 @@ def _differences(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) ->
 
 def _list(keys: Iterable[str]) -> str:
     """Return the first keys, and how many more there are."""
-    named = list(keys)
+    named = [ascii(key)[1:-1][:_SHOWN] for key in keys]  # a name in a file may hold anything
     return ", ".join(named[:_NAMED]) + (f" and {len(named) - _NAMED} more" if len(named) > _NAMED else "")

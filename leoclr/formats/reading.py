@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import io
+import itertools
 import pickle  # for the name of an error; nothing is unpickled here
+import pickletools
 import re
 import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -18,6 +21,9 @@ from torch.serialization import safe_globals
 
 from leoclr.backbones import Stem
 from leoclr.formats.layouts import FormatError, Trunk, fitted, recognize
+
+MAX_STEPS = 500_000  # of the pickle; a tensor takes 40, and training states have up to some thousand tensors
+_PICKLES = 4  # of torch.save before 1.6: magic number, version, machine, and the object (torch/serialization.py)
 
 # What torch.load raises for bytes that are no checkpoint, or a damaged one.
 _UNREADABLE = (
@@ -51,6 +57,7 @@ def _read_safetensors(path: Path) -> Trunk:
 
 def _load(path: Path) -> Mapping[Any, Any]:
     """Return what torch.save wrote: tensors, numbers, text and lists and dicts of them. Raises: FormatError."""
+    _refuse_large_pickle(path)
     try:
         # DINO and many training scripts save their command line beside the weights. A Namespace is a bag of values: to
         # rebuild one runs no code of the file's choosing. No other class is allowed.
@@ -62,6 +69,36 @@ def _load(path: Path) -> Mapping[Any, Any]:
     if not isinstance(tree, Mapping):
         raise FormatError(f"it holds a {type(tree).__name__}, not a state dict")
     return tree
+
+
+def _refuse_large_pickle(path: Path) -> None:
+    """Raise FormatError where the pickle beside the weights is larger than any honest one: it can fill the memory.
+
+    Its steps are counted, and none is taken. In a zip file it is one entry, in older files the first bytes.
+    """
+    try:
+        if not zipfile.is_zipfile(path):
+            with path.open("rb") as stream:
+                few = all(_is_short(stream) for _ in range(_PICKLES))
+        else:
+            with zipfile.ZipFile(path) as archive:
+                entries = archive.infolist()
+                if sum(entry.file_size for entry in entries) > path.stat().st_size:  # torch.save compresses nothing
+                    raise FormatError("it would unpack to more than it is: a bomb, or no checkpoint")
+                pickles = [archive.read(entry) for entry in entries if entry.filename.endswith("data.pkl")]
+            few = all(_is_short(io.BytesIO(each)) for each in pickles)
+    except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError, LookupError, RuntimeError) as error:
+        if isinstance(error, FormatError):
+            raise
+        return  # damaged: torch.load says how
+    if not few:
+        raise FormatError(f"its pickle takes more than {MAX_STEPS:,} steps: no weights need as many")
+
+
+def _is_short(stream: BinaryIO) -> bool:
+    """Return whether the pickle that begins here ends within `MAX_STEPS`; go behind it."""
+    steps = sum(1 for _ in itertools.islice(pickletools.genops(stream), MAX_STEPS + 1))
+    return steps <= MAX_STEPS
 
 
 def _refusal(error: Exception) -> FormatError:
