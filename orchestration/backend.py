@@ -31,11 +31,9 @@ from jobs.contract import Job
 from jobs.preemption import Preempted
 from orchestration import installed, nodes, schedule
 from orchestration.errors import LeoclrOpsError
+from orchestration.nodes import NODES
 from orchestration.schedule import Ask, Size
 from orchestration.spec import StageSpec
-
-NODES = "LEOCLR_OPS_NODES"
-"""The variable that says, as `nodes` reads it, what nodes an autoscaler may bring."""
 
 LOOK_S = 1.0  # between two looks at the nodes
 

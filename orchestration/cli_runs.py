@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from orchestration.preflight import Note
     from orchestration.progress import Outcome
+    from orchestration.schedule import Size
     from orchestration.spec import PipelineSpec
     from orchestration.tracking import Store
 
@@ -63,15 +64,17 @@ def run(loaded: PipelineSpec, resume: str | None = None) -> tuple[Outcome, Store
         return runner.submit(loaded, planned, store, home, show=show, resume=resume), store
 
 
-def plan(loaded: PipelineSpec) -> None:
-    """Print what `run` would do, and why."""
-    from orchestration import opening, text
+def plan(loaded: PipelineSpec, nodes: Sequence[Size] = (), speed: float | None = None) -> None:
+    """Print what `run` would do, and why; and when on `nodes`, by `speed` where no earlier run tells."""
+    from orchestration import forecast, opening, text
     from orchestration.prepare import look_over, prepare
 
     home, store = opening.past()
     planned = prepare(loaded, home, store)
     warn(look_over(loaded, planned, home))
     typer.echo(text.of_plan(planned, loaded.title, color=sys.stdout.isatty()))
+    if nodes and (todo := forecast.tasks(planned, nodes, speed=speed)):
+        typer.echo(f"\n{forecast.in_text(todo, nodes)}")
 
 
 def warn(notes: Sequence[Note]) -> None:

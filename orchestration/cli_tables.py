@@ -10,7 +10,10 @@ from typer.core import TyperGroup
 from orchestration import cli_runs, errors
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from orchestration.progress import Outcome
+    from orchestration.schedule import Size
     from orchestration.spec import PipelineSpec
     from orchestration.table.spec import TableSpec
     from orchestration.tracking import Store
@@ -83,15 +86,18 @@ def verify(name: Name, submission: Submission = None) -> None:
     typer.echo(f"table {name}: {len(runs)} runs and all that they stand on are what they say they are", err=True)
 
 
-def plan(name: str, data: list[str] | None) -> None:
-    """Print the cells that a table lacks, and what would fill them."""
-    from orchestration import opening
+def plan(name: str, data: list[str] | None, nodes: Sequence[Size] = (), speed: float | None = None) -> None:
+    """Print the cells that a table lacks, what would fill them, and when on `nodes`."""
+    from orchestration import forecast, opening
     from orchestration.table import goal as table_goal
     from orchestration.table import read as table_read
 
     chosen = table_read.load(name)
     _, store = opening.past()
-    typer.echo(table_goal.in_words(table_goal.find(chosen, store, cli_runs.overrides(None, data))))
+    goal = table_goal.find(chosen, store, cli_runs.overrides(None, data))
+    typer.echo(table_goal.in_words(goal))
+    if nodes and (todo := table_goal.tasks(goal, nodes, speed=speed)):
+        typer.echo(f"\n{forecast.in_text(todo, nodes)}")
 
 
 def submit(name: str, data: list[str] | None, *, dry_run: bool) -> None:

@@ -16,6 +16,9 @@ from collections.abc import Iterable
 from orchestration.errors import SpecError
 from orchestration.schedule import Size
 
+NODES = "LEOCLR_OPS_NODES"
+"""The variable that says what nodes an autoscaler may bring."""
+
 MOST = 10_000  # nodes
 _GROUP = re.compile(r"(\d{1,5})x(\d{1,3})(?:x(\d{1,4}))?")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from orchestration.archives import ARCHIVES
 from orchestration.errors import DataProblem, NotFound
 from orchestration.plan import PastRun, Plan, PlannedStage, State
 from orchestration.preflight import Note
+from orchestration.schedule import Size
 from orchestration.spec import PipelineSpec
 from orchestration.storage import Home, address
 from orchestration.tracking import Store
@@ -52,6 +54,14 @@ def look_over(spec: PipelineSpec, made: Plan, home: Home) -> list[Note]:
     notes = preflight.examine(spec, sizes) + preflight.disk(made, shutil.disk_usage(_existing(home.path)).free)
     preflight.refuse(notes, spec.source)
     return notes
+
+
+def nodes_here() -> tuple[Size, ...]:
+    """Return this machine as a node of the cluster that `submit` starts on it."""
+    import torch  # a plan of a pre-training has imported it
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return (Size(float(cores), float(torch.cuda.device_count())),)
 
 
 def _trains_here(stage: PlannedStage) -> bool:

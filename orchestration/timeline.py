@@ -19,10 +19,13 @@ class Task:
     title: str  # of the stage: tasks of one title are told together
     ask: Ask
     needs: tuple[str, ...]  # names of the tasks that it comes after; one that is no task is finished already
+    serial_s: float = 0.0  # of its seconds, however many workers: the training that a grid of trials ends with
 
     def takes_s(self, workers: int) -> float:
         """Return the seconds with so many workers, 1 where nobody knows: fewer share the same work."""
-        return 1.0 if self.ask.seconds is None else self.ask.seconds * self.ask.counts[0] / workers
+        if self.ask.seconds is None:
+            return 1.0
+        return self.serial_s + (self.ask.seconds - self.serial_s) * self.ask.counts[0] / workers
 
 
 @dataclass(frozen=True, slots=True)

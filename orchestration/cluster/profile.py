@@ -18,11 +18,12 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from jobs.contract import FROZEN, Resources
-from orchestration import check
+from orchestration import check, nodes
 from orchestration.cluster import secrets
 from orchestration.cluster.secrets import Secret
 from orchestration.document import Place, Tree, mapping, read_file, show
 from orchestration.errors import SpecError, did_you_mean
+from orchestration.nodes import NODES
 
 _SECRET_FIELDS = (("auth", "token"), ("tracking", "password"), ("storage", "access_key"), ("storage", "secret_key"))
 _SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|API_?KEY|ACCESS_KEY|PRIVATE_KEY")
@@ -148,6 +149,7 @@ class ClusterProfile(BaseModel):
     storage: Storage
     home: Path | None = None  # LEOCLR_OPS_HOME of the nodes; None: the storage's folder
     data: dict[str, Path] = {}  # root folder on the nodes by data set name
+    nodes: str | None = None  # that there are, or that an autoscaler brings at most: 8x8x64, see `orchestration.nodes`
     resources: Resources = Resources()  # for what a stage does not say itself
     environment: Environment = Environment()
     source: Path = Field(exclude=True)  # the file
@@ -177,6 +179,8 @@ class ClusterProfile(BaseModel):
             found |= {"MLFLOW_S3_ENDPOINT_URL": self.storage.endpoint, "AWS_ENDPOINT_URL_S3": self.storage.endpoint}
         if self.storage.region is not None:
             found["AWS_DEFAULT_REGION"] = self.storage.region
+        if self.nodes is not None:
+            found[NODES] = self.nodes
         return found | self.environment.variables
 
     def secrets(self) -> dict[str, Secret]:
@@ -280,6 +284,8 @@ def _refuse_impossible(profile: ClusterProfile, place: Place) -> None:
         raise SpecError("expected an absolute path of the nodes", place=str(place.at("home")))
     from leoclr.data import DATASETS  # here, since it imports numpy
 
+    if profile.nodes is not None:
+        nodes.parse(profile.nodes, str(place.at("nodes")))
     for name, root in profile.data.items():
         if name not in DATASETS:
             raise SpecError(

@@ -13,17 +13,21 @@ from typing import Any
 
 from jobs import protocols
 from leoclr import RESULTS_VERSION
+from orchestration import forecast
 from orchestration import spec as pipelines
 from orchestration.errors import NotFound
 from orchestration.fingerprint import digest_of
+from orchestration.forecast import Speed
 from orchestration.plan import PastRun, estimate
 from orchestration.progress import duration
+from orchestration.schedule import Size
 from orchestration.spec import Arm, PipelineSpec, StageSpec
 from orchestration.table import runs as table_runs
 from orchestration.table.cell import Cell
 from orchestration.table.collect import Table, collect, seed_of
 from orchestration.table.runs import PRETRAIN
 from orchestration.table.spec import Column, Row, TableSpec
+from orchestration.timeline import Task
 from orchestration.tracking import Store
 
 
@@ -41,6 +45,8 @@ class Missing:
 class Step:
     """A stage that is in the way to a missing cell."""
 
+    mark: str  # tells it from the other steps
+    needs: Mapping[str, str]  # marks of the steps that it comes after, by stage name
     pipeline: str
     arm: str
     stage: StageSpec
@@ -96,6 +102,23 @@ def in_words(goal: Goal) -> str:
     lines += ["", f"{_count(len(todo), 'stage')} to run, {len(goal.steps) - len(todo)} finished before"]
     lines += [f"  {step.pipeline}: {f'{step.stage.name} {step.arm}'.strip()}: {_time(step)}" for step in todo]
     return "\n".join([*lines, "", _total(todo)])
+
+
+def tasks(goal: Goal, nodes: Sequence[Size], *, speed: float | None = None) -> list[Task]:
+    """Return the steps that are still to run, as `forecast.tasks` does those of a plan."""
+    known = {step.mark: step.stage for step in goal.steps}
+    return [
+        forecast.task(
+            step.mark,
+            step.stage,
+            {name: known[mark] for name, mark in step.needs.items()},
+            needs=step.needs.values(),
+            has_gpus=any(node.gpus for node in nodes),
+            time=step.seconds if step.seconds is not None else speed and Speed(speed),
+        )
+        for step in goal.steps
+        if not step.is_done
+    ]
 
 
 def _numbers(table: TableSpec, store: Store | None) -> Table | None:
@@ -181,7 +204,8 @@ def _steps(parts: Sequence[PipelineSpec], past: Sequence[PastRun]) -> Iterator[S
                 mark = marks[name] = _mark(stage.kind, stage.params_json, [marks[need] for need in stage.needs])
                 if mark not in seen:
                     seen.add(mark)
-                    yield Step(part.name, arm.name, stage, mark in done, estimate(stage, past))
+                    needs = {need: marks[need] for need in stage.needs}
+                    yield Step(mark, needs, part.name, arm.name, stage, mark in done, estimate(stage, past))
 
 
 def _finished(past: Sequence[PastRun]) -> set[str]:
