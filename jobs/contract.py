@@ -105,6 +105,10 @@ class Resources(BaseModel):
         default=2, ge=0
     )  # crashed workers or nodes that a stage survives, each time from its checkpoint; nodes taken away do not count
 
+    # Seconds without a sign of life of its process (`jobs.alive`: 20 signs) after which a stage is taken for frozen, is
+    # ended, and begins again as after a crash; 0: never.
+    hang_after_s: float = Field(default=60, ge=0)
+
     @model_validator(mode="after")
     def _whole_gpus(self) -> Resources:
         if self.gpus_per_worker is not None and self.gpus_per_worker > 1 and self.gpus_per_worker % 1:

@@ -12,6 +12,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from jobs import keeping
+from jobs.alive import beating
 from jobs.keeping import Held
 from leoclr import distributed
 
@@ -25,7 +26,7 @@ def held(folder: Path) -> Iterator[Held]:
     if distributed.rank() != 0:
         yield keeping.NOTHING
         return
-    with alone(folder), keeping.keeper().stage(folder) as own:
+    with alone(folder), beating(folder), keeping.keeper().stage(folder) as own:
         yield own
 
 

@@ -26,6 +26,7 @@ from orchestration.progress import Outcome, StageView
 from orchestration.recorder import Recorder
 from orchestration.records import Ending
 from orchestration.schedule import Held, Room, never_fits, total
+from orchestration.silence import Silence
 from orchestration.spec import PipelineSpec, StageSpec
 from orchestration.storage import Home
 from orchestration.tracking import Store
@@ -53,6 +54,7 @@ class Submission:
         self._labels = {arm.name: arm.labels for arm in spec.arms}
         self._stages = {planned.fingerprint: Underway.of(planned) for planned in plan.stages}
         self._jobs: dict[Any, Underway] = {}  # by Ray's handle
+        self._silence = Silence()
         self._claim = ExitStack()  # of the plan, so that two submits of it are two runs
         self.run_id = ""
 
@@ -138,8 +140,10 @@ class Submission:
             self._store.end(run_id, status, reason=reason)
 
     def step(self, cluster: Backend, room: Room) -> None:
-        """Start what is ready and has room; bring to the store what has ended."""
+        """Start what is ready and has room; bring to the store what has ended; end what is frozen."""
         self._start_ready(cluster, room)
+        running = [stage.plan for stage in self._jobs.values()]
+        self._silence.look({self._home.work(p.fingerprint): p.spec.resources.hang_after_s for p in running})
         for stage in self._stages.values():
             if stage.state in ("committing", "failing") and time.monotonic() >= stage.retry_at:
                 self._settle(stage)
