@@ -25,8 +25,8 @@ from typing import Any
 import jobs
 from jobs import journal, keeping
 from jobs.contract import Job, Point
+from jobs.health import DIVERGED
 from jobs.holding import held, logged
-from jobs.loop import DIVERGED
 from jobs.preemption import Preempted
 from leoclr import checkpoint
 from leoclr.evaluate.splits import Task

@@ -25,11 +25,11 @@ import torch
 from torch import distributed as dist
 
 import jobs
-from jobs import keeping
+from jobs import health, keeping
 from jobs.contract import Job
 from jobs.holding import held, logged
 from jobs.inputs import CHECKPOINT
-from jobs.journal import Diverged, Journal
+from jobs.journal import Journal
 from jobs.keeping import Held
 from jobs.preemption import Preempted, Watch
 from leoclr import checkpoint, distributed
@@ -39,7 +39,6 @@ from leoclr.work import Work
 Build = Callable[[Job, torch.device], Work]
 Export = Callable[[Job, Work, Path], None]
 
-DIVERGED = "diverged.json"  # of a trial, in place of a result: the loss became no number
 
 log = logging.getLogger("leoclr")
 Numbers = Mapping[str, float | int]
@@ -73,7 +72,8 @@ def run(config: Mapping[str, Any], build: Build, export: Export | None = None) -
         torch.set_num_threads(max(1, int(job.resources.cpus_per_worker)))
         _seed(int(job.params["seed"]))
         work = build(job, device)
-        _train(_Attempt(job, work, device, own), _resume(job, work, device, own))
+        with health.told(job):
+            _train(_Attempt(job, work, device, own), _resume(job, work, device, own))
         final = work.finish()
         log.info("finished: %s", ", ".join(f"{name} {value:.4g}" for name, value in final.items()))
         if distributed.rank() == 0:
@@ -128,10 +128,8 @@ def _train(own: _Attempt, at: Position) -> None:
                 saved_at = time.monotonic()
             if at.epoch < end and watch.stops(at.total):
                 _leave(own, at)
-    except Diverged as error:
-        if job.trial is not None:  # such a point of its grid loses; it is not run again
-            (Path(job.folder) / DIVERGED).write_text(json.dumps({"reason": str(error)}))
-        raise
+        if journal:
+            health.require_finite(work.state())
     finally:
         watch.close()
         if journal:
@@ -170,6 +168,7 @@ def _checkpoint(own: _Attempt, at: Position, *, wait: bool = False) -> None:
     if own.journal:
         own.journal.flush(durable=True)
         state = {"work": own.work.state(), "random": _random_state(own.device)}
+        health.require_finite(state["work"])
         keep, root = job.resources.checkpoints, Path(job.folder) / "checkpoints"
         saved = checkpoint.save(root, state, at, fingerprint=job.fingerprint, score=own.score)
         checkpoint.tidy(root, last=keep.keep_last, best=keep.keep_best)

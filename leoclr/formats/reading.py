@@ -22,7 +22,7 @@ from torch.serialization import safe_globals
 from leoclr.backbones import Stem
 from leoclr.formats.layouts import FormatError, Trunk, fitted, recognize
 
-MAX_STEPS = 500_000  # of the pickle; a tensor takes 40, and training states have up to some thousand tensors
+MAX_STEPS = 200_000  # of the pickle; a tensor takes 40, and training states have up to a few thousand tensors
 _PICKLES = 4  # of torch.save before 1.6: magic number, version, machine, and the object (torch/serialization.py)
 
 # What torch.load raises for bytes that are no checkpoint, or a damaged one.

@@ -297,6 +297,25 @@ def test_a_diverged_run_ends_before_a_checkpoint_holds_what_is_no_number(stage: 
     assert "Diverged" in (stage.folder / "log.txt").read_text()
 
 
+def test_weights_that_are_no_numbers_are_not_sealed_though_the_loss_is_finite(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def state(walk: Walk) -> dict[str, Any]:
+        bad = walk._total > 2 * STEPS
+        return {
+            "weight": walk._weight,
+            "speed": walk._speed,
+            "model": {"w": torch.tensor(float("nan") if bad else 1.0)},
+        }
+
+    monkeypatch.setattr(Walk, "state", state)
+    with pytest.raises(
+        Diverged, match=r"weights are no finite numbers, w first.*good checkpoint is checkpoints/00000008"
+    ):
+        stage.run(checkpoint_every_steps=2)
+    assert not (stage.folder / "result").exists()
+
+
 def test_a_last_step_that_diverges_is_no_result(stage: Stage) -> None:
     with pytest.raises(Diverged):
         stage.run(loss_at={EPOCHS * STEPS: float("inf")})
