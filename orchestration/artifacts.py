@@ -77,6 +77,11 @@ class Artifacts:
             raise StoreError("it has no result: it did not finish", place=f"run {raw.run_id}")
         return read_manifest(self._checked(raw, MANIFEST, digest))
 
+    def place(self, raw: RawRun) -> str:
+        """Return the address of a run's artifacts. Raises: StoreError when that is a folder outside of the store's."""
+        self._folder(raw)
+        return raw.artifact_uri
+
     def _problem(self, raw: RawRun, digest_of: Callable[[Path], str]) -> str:
         if (digest := raw.tags.get(records.MANIFEST_SHA256)) is None:
             return "without a manifest"

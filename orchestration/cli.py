@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from orchestration import cli_cluster, cli_files, cli_jobs, cli_report, cli_runs, cli_sweep, cli_tables, errors
+from orchestration import (
+    cli_cluster,
+    cli_files,
+    cli_jobs,
+    cli_report,
+    cli_runs,
+    cli_storage,
+    cli_sweep,
+    cli_tables,
+    errors,
+)
 
 if TYPE_CHECKING:
     from orchestration.tracking import Store
@@ -157,14 +167,23 @@ def submit(
 
 
 @app.command()
-def plan(pipeline: Pipeline = None, table: Table = None, sets: Sets = None, data: Data = None) -> None:
-    """Print what `submit` would do, and why; start nothing."""
-    if (name := _goal(pipeline, table, sets)) is not None:
-        cli_tables.plan(name, data)
+def plan(
+    pipeline: Pipeline = None,
+    table: Table = None,
+    sets: Sets = None,
+    data: Data = None,
+    cluster: cli_cluster.Cluster = None,
+    nodes: cli_cluster.Nodes = None,
+    speed: cli_cluster.Speed = None,
+) -> None:
+    """Print what `submit` would do, why, and when; start nothing."""
+    name, where = _goal(pipeline, table, sets), cli_cluster.where(cluster, nodes)
+    if name is not None:
+        cli_tables.plan(name, data, where, speed)
         return
     from orchestration import spec
 
-    cli_runs.plan(spec.load(pipeline or "", cli_runs.overrides(sets, data)))
+    cli_runs.plan(spec.load(pipeline or "", cli_runs.overrides(sets, data)), where, speed)
 
 
 @app.command()
@@ -265,6 +284,7 @@ def pipelines() -> None:
 
 app.command()(cli_jobs.attach)
 app.command()(cli_jobs.resume)
+app.command()(cli_storage.gc)
 app.command()(cli_cluster.clusters)
 app.command()(cli_sweep.sweep)
 app.command()(cli_sweep.sweeps)

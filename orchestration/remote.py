@@ -71,6 +71,23 @@ def open_store(profile: ClusterProfile) -> tuple[Home, Store]:
     return opening.create()
 
 
+def open_storage(profile: ClusterProfile) -> tuple[Home, Store]:
+    """Open the store of a cluster, and its home with the mirror, as this machine reaches them.
+
+    Raises: StoreError; SecretProblem.
+    """
+    _, store = open_store(profile)
+    storage = profile.storage
+    if storage.access_key is not None and storage.secret_key is not None:
+        os.environ["AWS_ACCESS_KEY_ID"] = storage.access_key.value()
+        os.environ["AWS_SECRET_ACCESS_KEY"] = storage.secret_key.value()
+    if endpoint := storage.endpoint_here or storage.endpoint:
+        os.environ["AWS_ENDPOINT_URL_S3"] = endpoint
+    if storage.region is not None:
+        os.environ["AWS_DEFAULT_REGION"] = storage.region
+    return Home(profile.home_there, storage.uri if storage.bucket is not None else ""), store
+
+
 def await_run(
     profile: ClusterProfile, store: Store, job_id: str, *, tell: Callable[[str], None], most_s: float | None = None
 ) -> str | None:

@@ -198,6 +198,20 @@ class Store(Finder):
         """
         self._end(run_id, status, ended_ms or _now_ms(), {records.REASON: reason[: records.MAX_TAG]}, attempt_ms)
 
+    def size_of(self, run_id: str, file: str) -> int:
+        """Return the bytes of an artifact, 0 where there is none of that name."""
+        with self._speaking():
+            found = self._client.list_artifacts(run_id)
+        return next((each.file_size or 0 for each in found if each.path == file), 0)
+
+    def drop_file(self, run_id: str, file: str) -> None:
+        """Remove an artifact of a run; its manifest still names it."""
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        uri = self._artifacts.place(self._get(run_id))
+        with self._speaking():
+            get_artifact_repository(uri, tracking_uri=self._link.uri).delete_artifacts(file)
+
     def _model(self, run_id: str) -> str | None:
         """Return the model that a pre-training's run left: older runs have none until somebody stands on them."""
         if run_id not in self._models:

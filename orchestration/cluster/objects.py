@@ -120,6 +120,22 @@ class Objects:
             for each in answer.get("Errors", ()):
                 raise StoreError(f"DeleteObjects is refused: {each.get('Code', '')}", place=self.place(""))
 
+    def unfinished(self) -> Iterator[tuple[str, str, float]]:
+        """Yield the uploads in parts that were begun and not ended: key, upload, and Unix time of its beginning."""
+        cut = len(self.bucket.prefix)
+        with speaking(self.place("")):
+            pages = self.client.get_paginator("list_multipart_uploads").paginate(
+                Bucket=self.bucket.name, Prefix=self.bucket.prefix
+            )
+            for page in pages:
+                for each in page.get("Uploads", ()):
+                    yield each["Key"][cut:], each["UploadId"], each["Initiated"].timestamp()
+
+    def abort(self, key: str, upload: str) -> None:
+        """Remove the parts of an upload that was not ended."""
+        with speaking(self.place(key)):
+            self.client.abort_multipart_upload(**self.at(key), UploadId=upload)
+
     def require(self) -> None:
         """Find out whether the bucket can be used and its server obeys conditional writes. Raises: StoreError."""
         self.bucket.probe()

@@ -30,10 +30,10 @@ def variables() -> Iterator[dict[str, str]]:
         }
 
 
-def project(folder: Path, variables: dict[str, str] | None = None) -> Project:
+def project(folder: Path) -> Project:
     """A pre-training of four epochs of 62 steps, with a checkpoint after every tenth step."""
     folder.mkdir()
-    made = Project(folder, 1, variables=variables)
+    made = Project(folder, 1)
     file = folder / "small.yaml"
     file.write_text(file.read_text().replace("epochs: 2", "epochs: 4"))
     return made
@@ -50,10 +50,14 @@ def lose_the_node(made: Project, process: subprocess.Popen[str]) -> None:
         shutil.rmtree(made.home.path / part)
 
 
-def test_a_lost_node_costs_no_result(tmp_path: Path, variables: dict[str, str]) -> None:
+def test_a_lost_node_costs_no_result(
+    tmp_path: Path, variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     calm = project(tmp_path / "calm")
     calm.finish()
-    struck = project(tmp_path / "struck", variables)
+    struck = project(tmp_path / "struck")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
     there = s3.objects(variables["AWS_ENDPOINT_URL_S3"], "ann/")
     process = struck.start()
     deadline = time.monotonic() + 240
@@ -78,10 +82,14 @@ def test_a_lost_node_costs_no_result(tmp_path: Path, variables: dict[str, str]) 
     assert submission["state"] == "done"
 
 
-def test_wrong_keys_are_one_clear_error_before_anything_starts(tmp_path: Path, variables: dict[str, str]) -> None:
-    made = project(tmp_path / "p", {**variables, "LEOCLR_OPS_MIRROR": "s3://nobody/ann"})
+def test_a_wrong_bucket_is_one_clear_error_before_anything_starts(
+    tmp_path: Path, variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = project(tmp_path / "p")
+    for name, value in {**variables, "LEOCLR_OPS_MIRROR": "s3://nobody/ann"}.items():
+        monkeypatch.setenv(name, value)
     process = made.start()
-    output, _ = process.communicate(timeout=120)
+    output, _ = process.communicate(timeout=300)
     assert process.returncode == 1
     assert "error: HeadBucket is refused: 404" in output
     assert "Traceback" not in output
