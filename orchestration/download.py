@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import lzma
 import shutil
 import stat
 import tarfile
@@ -15,6 +16,7 @@ import time
 import urllib.error
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,6 +29,10 @@ TRIES = 5  # in a row that bring nothing new
 PAUSE_S = 1.0  # before the second try; it doubles
 TIMEOUT_S = 60  # without a byte
 _BLOCK = 1 << 20
+_DAMAGED = (  # what unpacking raises: at a block that is cut short, a member that is encrypted or nobody named, a full disk
+    tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError,
+    OSError, EOFError, LookupError, ValueError, RuntimeError,
+)  # fmt: skip
 
 
 def download(url: str, target: Path, *, md5: str, show: Show) -> None:
@@ -135,7 +141,7 @@ def unpack(archive: Path, folder: Path) -> None:
         raise DataProblem(
             f"it holds a member that does not belong into {folder}: {error}", place=str(archive)
         ) from error
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
+    except _DAMAGED as error:
         raise DataProblem(f"it cannot be unpacked: {error}", place=str(archive), hint="is the disk full?") from error
 
 
