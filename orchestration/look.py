@@ -22,7 +22,7 @@ from orchestration.storage import Home
 from orchestration.tails import LOG, Artifact, File, Source, Tail
 from orchestration.tracking import Store
 
-Word = Literal["running", "done", "reused", "failed", "stopped"]
+Word = Literal["running", "done", "reused", "failed", "stopped", "diverged"]
 WORDS: dict[str, Word] = {"RUNNING": "running", "FINISHED": "done", "FAILED": "failed", "KILLED": "stopped"}
 
 TAIL_BYTES = 1 << 16  # of a journal: hundreds of lines, of which the last with progress counts
@@ -180,7 +180,7 @@ def _look_at_stage(run: StageRun, submission: str, home: Home, *, now_ms: float)
         name=run.stage,
         kind=run.kind,
         arm=run.arm,
-        state="reused" if reused else WORDS[run.status],
+        state="reused" if reused else "diverged" if run.diverged else WORDS[run.status],
         fraction=fraction,
         epoch=epoch,
         epochs=epochs,

@@ -47,6 +47,7 @@ RUN_ENTRY = "leoclr.run_entry."  # + hash of arm and stage: JSON [arm, stage, ru
 PARENT, RUN_NAME = "mlflow.parentRunId", "mlflow.runName"
 CHECKPOINT, SHA256 = "leoclr.checkpoint", "leoclr.sha256"  # of a model: where its weights are, and what they hash to
 
+DIVERGED = "Diverged: "  # how the reason of a stage begins whose loss or weights are no numbers any more
 FINAL = "final/"  # + metric: what a stage ended with, beside its curve of the same name
 # KIND + "/" + metric is the same once more, under a name that no other kind has: of the run, and of its checkpoint
 MAX_TAG, MAX_NAME = 8000, 250  # characters; MLflow cuts longer values silently: mlflow/utils/validation.py
@@ -91,6 +92,11 @@ class StageRun:
     started_ms: int
     ended_ms: int | None
     parent: str
+
+    @property
+    def diverged(self) -> bool:
+        """Whether it failed since what it learned is no number any more: a result of its params, and no mistake."""
+        return self.status == "FAILED" and self.tags.get(REASON, "").startswith(DIVERGED)
 
 
 @dataclass(frozen=True, slots=True)

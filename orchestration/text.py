@@ -17,6 +17,7 @@ from orchestration.progress import duration
 WIDTH = 100
 COLORS = {
     "done": 32, "reused": 32, "ok": 32, "running": 36, "to do": 36, "warn": 33, "stopped": 33, "failed": 31, "fail": 31,
+    "diverged": 33,
 }  # fmt: skip
 
 

@@ -27,7 +27,7 @@ def articles(runs: Iterable[StageRun], explainer: Explainer, level: int) -> Html
 def _article(each: Explained, explainer: Explainer, level: int) -> Html:
     run = each.run
     numbers = ", ".join(f"{name} {value:.4g}" for name, value in finals(run).items())
-    state = "" if run.status == "FINISHED" else tag("span", STATUS[run.status], class_="pill bad")
+    state = "" if run.status == "FINISHED" else tag("span", _state(run), class_="pill bad")
     title = join([show(each.title), tag("span", f"run {run.run_id[:SHORT]}", class_="pill"), state], " ")
     line = ", ".join(filter(None, [numbers, f"in {duration(seconds(run))}"]))
     reason = run.tags.get(records.REASON, "") if run.status != "FINISHED" else ""
@@ -40,6 +40,10 @@ def _article(each: Explained, explainer: Explainer, level: int) -> Html:
         fold("what it stands on, and how to make it again", tag("div", inside, class_="inside")),
     ]
     return tag("article", join(parts), id=name, class_="card", aria_labelledby=f"{name}-title")
+
+
+def _state(run: StageRun) -> str:
+    return "diverged" if run.diverged else STATUS[run.status]
 
 
 def _stands_on(each: Explained, explainer: Explainer) -> Html:

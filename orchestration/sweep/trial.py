@@ -11,6 +11,7 @@ from pathlib import Path
 from jobs import journal
 from orchestration.plan import Plan
 from orchestration.progress import Outcome, StageView
+from orchestration.records import DIVERGED
 from orchestration.spec import Arm, PipelineSpec
 from orchestration.storage import Home
 from orchestration.submission import Submission
@@ -20,8 +21,6 @@ from orchestration.sweep.options import Goal, NoScheduler, Pbt, Watching
 from orchestration.sweep.records import trial_name
 from orchestration.sweep.spec import SweepSpec
 from orchestration.tracking import Store
-
-DIVERGED = "Diverged: "  # how the reason of a stage begins whose loss is no number any more
 
 
 @dataclass(slots=True)

@@ -121,7 +121,7 @@ def reason(run: StageRun | None, metric: str) -> str:
     words = {"FAILED": "failed in", "KILLED": "stopped in", "RUNNING": "running in"}
     short = f"run {run.run_id[:SHORT]}"
     if run.status in words:
-        return f"{words[run.status]} {short}"
+        return f"{'diverged in' if run.diverged else words[run.status]} {short}"
     known = metric in run.metrics
     return f"{metric} is {run.metrics[metric]} in {short}" if known else f"no {metric} in {short}"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from orchestration import look, records
+from orchestration import look, records, text
 from orchestration.errors import NotFound, StoreError
 from orchestration.records import StageRun, Submission
 from orchestration.storage import Home
@@ -143,6 +143,16 @@ def test_json_has_no_number_that_is_not_one(home: Home) -> None:
     (seen,) = look.status(alive([run]), home, "bbbb")  # type: ignore[arg-type]  # a fake
     text = json.dumps(look.to_json(seen), allow_nan=False)
     assert json.loads(text)["stages"][0]["metrics"] == {"top1": 90.0, "loss": None}
+
+
+def test_a_divergence_is_a_state_of_its_own_and_names_its_checkpoint(home: Home) -> None:
+    why = "Diverged: the loss is nan; the last good checkpoint is checkpoints/00000120, after step 120"
+    runs = [stage_run("bbbb", "FAILED", stage="a", **{records.REASON: why}), stage_run("cccc", "FAILED", stage="b")]
+    (seen,) = look.status(alive(runs), home, "aaaa1111")  # type: ignore[arg-type]  # a fake
+    assert [(stage.state, stage.reason) for stage in seen.stages] == [("diverged", why), ("failed", "")]
+    shown = text.of_status([seen])
+    assert "diverged" in shown
+    assert "checkpoints/00000120" in shown
 
 
 def test_the_last_lines_of_a_log(home: Home) -> None:
