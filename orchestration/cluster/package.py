@@ -85,15 +85,18 @@ def _listed(root: Path, *which: str) -> list[str]:
         done = subprocess.run(command, capture_output=True, timeout=_GIT_S, check=True)  # noqa: S603  # the words are ours
     except (OSError, subprocess.SubprocessError):
         return []
-    return [name for name in done.stdout.decode().split("\0") if name]
+    return [name for name in done.stdout.decode().split("\0") if name and not _is_hidden(name)]
 
 
 def _files(folder: Path) -> Iterator[Path]:
     """Yield the files of a package: neither hidden ones nor byte code, which is made for one Python."""
     for path in sorted(folder.rglob("*")):
-        parts = path.relative_to(folder).parts
-        if path.is_file() and not any(part == "__pycache__" or part.startswith(".") for part in parts):
+        if path.is_file() and not _is_hidden(path.relative_to(folder).as_posix()):
             yield path
+
+
+def _is_hidden(name: str) -> bool:
+    return any(part == "__pycache__" or part.startswith(".") for part in name.split("/"))
 
 
 def _facts() -> dict[str, bytes]:
