@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from jobs.contract import Retention
+from jobs.health import DIVERGED
 from jobs.keeping import Superseded
-from jobs.loop import DIVERGED
 from leoclr import checkpoint
 from orchestration import mirror
 from orchestration.cluster.transfer import Damaged
