@@ -29,7 +29,7 @@ TRIES = 5  # in a row that bring nothing new
 PAUSE_S = 1.0  # before the second try; it doubles
 TIMEOUT_S = 60  # without a byte
 _BLOCK = 1 << 20
-_DAMAGED = (  # what unpacking raises: at a block that is cut short, a member that is encrypted or nobody named, a full disk
+_DAMAGED = (  # what unpacking raises: of a block cut short, a member that is encrypted or unknown, a full disk
     tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError,
     OSError, EOFError, LookupError, ValueError, RuntimeError,
 )  # fmt: skip
