@@ -42,14 +42,14 @@ class Far:
     """Reads images.bin of one store in a bucket; a `leoclr.data.elsewhere.Reader`."""
 
     objects: Objects
-    bytes: int  # of the file
+    size: int  # of the file, bytes
     seal: str  # of the store: another content has other blocks
     blocks: Blocks
     block_bytes: int
     _process: int = 0  # a client does not survive a fork
 
     def __reduce__(self) -> tuple[object, ...]:
-        return Far, (Objects(self.objects.bucket), self.bytes, self.seal, self.blocks, self.block_bytes)
+        return Far, (Objects(self.objects.bucket), self.size, self.seal, self.blocks, self.block_bytes)
 
     def read(self, start: int, end: int) -> NDArray[np.uint8]:
         """See `leoclr.data.elsewhere.Reader`."""
@@ -72,7 +72,7 @@ class Far:
         if self._process != os.getpid():
             self.objects, self._process = Objects(self.objects.bucket), os.getpid()
         try:
-            content = self.objects.read(IMAGES, first * size, min(last * size, self.bytes))
+            content = self.objects.read(IMAGES, first * size, min(last * size, self.size))
             for place in range(first, last):
                 block = content[(place - first) * size : (place - first + 1) * size]
                 self.blocks.write(self._name(place), block)

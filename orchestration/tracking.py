@@ -210,7 +210,7 @@ class Store(Finder):
 
         uri = self._artifacts.place(self._get(run_id))
         with self._speaking():
-            get_artifact_repository(uri, tracking_uri=self._link.uri).delete_artifacts(file)
+            get_artifact_repository(uri, tracking_uri=self._link.uri).delete_artifacts(file)  # type: ignore[no-untyped-call]  # MLflow
 
     def _model(self, run_id: str) -> str | None:
         """Return the model that a pre-training's run left: older runs have none until somebody stands on them."""

@@ -78,7 +78,8 @@ class Objects:
             return answer["Body"].read(), str(answer["ETag"])
 
         with speaking(self.place(key)):
-            return _unless((*_ABSENT, "304", "NotModified"), ask)
+            found: tuple[bytes, str] | None = _unless((*_ABSENT, "304", "NotModified"), ask)
+            return found
 
     def read(self, key: str, start: int, end: int) -> bytes:
         """Return the bytes of an object from `start` to before `end`. Raises: StoreError where it is shorter."""
