@@ -11,16 +11,18 @@ A fingerprint covers all that decides a stage's numbers, its inputs' fingerprint
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from graphlib import TopologicalSorter
+from itertools import islice
 from statistics import median
 from typing import Any, Literal
 
 from orchestration.fingerprint import differences, digest_of, fingerprint
 from orchestration.spec import Arm, PipelineSpec, StageSpec
 
+NEAR = 100  # runs of other pipelines that are compared with a new stage
 _MOST_DIFFERENCES = 3  # named in a `why`
 
 
@@ -86,8 +88,9 @@ def make(spec: PipelineSpec, *, digests: Mapping[str, str], past: Sequence[PastR
     """Return what to run of `spec`, given the digest of each of its data sets and all runs so far."""
     stages, arms = _undecided(spec, digests=digests, results_version=results_version)
     decided = _decide(stages, past)
+    history = History(past)
     explained = [
-        _explain(stage, decided, past=past, pipeline=spec.name, results_version=results_version)
+        _explain(stage, decided, history=history, pipeline=spec.name, results_version=results_version)
         for stage in decided.values()
     ]
     times = [stage.estimate_s for stage in explained if stage.state is State.TODO]
@@ -106,18 +109,53 @@ def fingerprints(spec: PipelineSpec, *, digests: Mapping[str, str], results_vers
     return list(_undecided(spec, digests=digests, results_version=results_version)[0])
 
 
-def estimate(spec: StageSpec, past: Sequence[PastRun]) -> float | None:
-    """Return the median seconds of finished runs alike, each scaled by its epochs; resources are ignored."""
-    alike = ["dataset", "method", "until"] if spec.kind == "pretrain" else ["dataset"]
-    mine = spec.params_json
-    times = [
-        run.seconds * ratio
-        for run in past
-        if run.kind == spec.kind and run.status == "FINISHED" and run.seconds is not None
-        if all(run.params.get(key) == mine.get(key) for key in alike)
-        if (ratio := _ratio(mine.get("epochs"), run.params.get("epochs"))) is not None
-    ]
-    return median(times) if times else None
+class History:
+    """What ran before, found without looking at all of it for each stage."""
+
+    def __init__(self, past: Iterable[PastRun]) -> None:
+        self.runs = tuple(past)
+        self._same: dict[str, list[PastRun]] = {}  # by fingerprint
+        self._alike: dict[tuple[str, str], list[PastRun]] = {}  # by kind and stage
+        self._own: dict[tuple[str, str, str, str], list[PastRun]] = {}  # by these, pipeline and arm
+        self._times: dict[tuple[object, ...], list[tuple[float, object]]] = {}  # seconds and epochs, by what is alike
+        for run in sorted(self.runs, key=lambda run: -run.started_ms):
+            self._same.setdefault(run.fingerprint, []).append(run)
+            self._alike.setdefault((run.kind, run.stage), []).append(run)
+            self._own.setdefault((run.kind, run.stage, run.pipeline, run.arm), []).append(run)
+            if run.status == "FINISHED" and run.seconds is not None:
+                times = self._times.setdefault(_cost_like(run.kind, run.params), [])
+                times.append((run.seconds, run.params.get("epochs")))
+
+    def of(self, fingerprint: str) -> list[PastRun]:
+        """Return the runs of a fingerprint, the newest first."""
+        return self._same.get(fingerprint, [])
+
+    def estimate(self, spec: StageSpec) -> float | None:
+        """Return the median seconds of finished runs alike, each scaled by its epochs; resources are ignored."""
+        mine = spec.params_json.get("epochs")
+        known = self._times.get(_cost_like(spec.kind, spec.params_json), [])
+        times = [seconds * ratio for seconds, epochs in known if (ratio := _ratio(mine, epochs)) is not None]
+        return median(times) if times else None
+
+    def nearest(self, stage: PlannedStage, pipeline: str, planned: Container[str]) -> PastRun | None:
+        """Return the past run that `stage` replaces: the last of its pipeline and arm, else the one that differs least.
+
+        A run of `planned` fingerprints is another arm's, and replaced by nothing. Of runs elsewhere the `NEAR` newest
+        are looked at.
+        """
+        kind = stage.kind, stage.name
+        own = [run for arm in stage.arms for run in self._own.get((*kind, pipeline, arm), ())]
+        own = [run for run in own if run.fingerprint not in planned]
+        if own:
+            return max(own, key=lambda run: run.started_ms)
+        others = (run for run in self._alike.get(kind, ()) if run.fingerprint not in planned)
+        mine = stage.spec.params_json
+        return min(islice(others, NEAR), key=lambda run: len(differences(run.params, mine)), default=None)
+
+
+def _cost_like(kind: str, params: Mapping[str, Any]) -> tuple[object, ...]:
+    """Return what stages that cost alike have in common."""
+    return kind, params.get("dataset"), params.get("method") if kind == "pretrain" else None
 
 
 def _undecided(
@@ -194,42 +232,27 @@ def _explain(
     stage: PlannedStage,
     stages: Mapping[str, PlannedStage],
     *,
-    past: Sequence[PastRun],
+    history: History,
     pipeline: str,
     results_version: int,
 ) -> PlannedStage:
     """Return `stage` with `why`, the run to continue, and the estimate."""
-    known = estimate(stage.spec, past)
+    known = history.estimate(stage.spec)
     if stage.state is State.DONE:
         return replace(stage, why=f"finished in run {stage.run_id:.8}", estimate_s=known)
     if stage.state is State.SKIPPED:
         return replace(stage, why="not needed: everything after it is finished", estimate_s=known)
-    same = [run for run in past if run.fingerprint == stage.fingerprint]
-    if same:
-        last = max(same, key=lambda run: run.started_ms)
+    if same := history.of(stage.fingerprint):
+        last = same[0]
         if last.status == "FINISHED":
             why = f"reruns because the artifact of run {last.run_id:.8} is {last.problem}"
             return replace(stage, why=why, estimate_s=known)
         word = "failed" if last.status == "FAILED" else "interrupted"
         why = f"continues run {last.run_id:.8} ({word})"
         return replace(stage, why=why, resume=last.run_id, estimate_s=known)
-    others = [
-        run for run in past if run.fingerprint not in stages
-    ]  # a run of another arm is not what this one replaces
-    nearest = _nearest(stage, others, pipeline)
+    nearest = history.nearest(stage, pipeline, stages)
     why = "new" if nearest is None else _difference(stage, nearest, stages, results_version)
     return replace(stage, why=why, estimate_s=known)
-
-
-def _nearest(stage: PlannedStage, past: Sequence[PastRun], pipeline: str) -> PastRun | None:
-    """Return the past run that `stage` replaces: the last of its pipeline and arm, else the one that differs least."""
-    alike = [run for run in past if run.kind == stage.kind and run.stage == stage.name]
-    own = [run for run in alike if run.pipeline == pipeline and run.arm in stage.arms]
-    if own:
-        return max(own, key=lambda run: run.started_ms)
-    return min(
-        alike, key=lambda run: (len(differences(run.params, stage.spec.params_json)), -run.started_ms), default=None
-    )
 
 
 def _difference(stage: PlannedStage, before: PastRun, stages: Mapping[str, PlannedStage], results_version: int) -> str:

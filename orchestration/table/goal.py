@@ -18,7 +18,7 @@ from orchestration import spec as pipelines
 from orchestration.errors import NotFound
 from orchestration.fingerprint import digest_of
 from orchestration.forecast import Speed
-from orchestration.plan import PastRun, estimate
+from orchestration.plan import History, PastRun
 from orchestration.progress import duration
 from orchestration.schedule import Size
 from orchestration.spec import Arm, PipelineSpec, StageSpec
@@ -194,7 +194,7 @@ def _with_needs(stage: str, stages: Mapping[str, StageSpec]) -> Iterator[str]:
 
 def _steps(parts: Sequence[PipelineSpec], past: Sequence[PastRun]) -> Iterator[Step]:
     """Yield the stages of all parts, each once, however many arms and pipelines share it."""
-    done = _finished(past)
+    done, history = _finished(past), History(past)
     seen: set[str] = set()
     for part in parts:
         for arm in part.arms:
@@ -205,7 +205,7 @@ def _steps(parts: Sequence[PipelineSpec], past: Sequence[PastRun]) -> Iterator[S
                 if mark not in seen:
                     seen.add(mark)
                     needs = {need: marks[need] for need in stage.needs}
-                    yield Step(mark, needs, part.name, arm.name, stage, mark in done, estimate(stage, past))
+                    yield Step(mark, needs, part.name, arm.name, stage, mark in done, history.estimate(stage))
 
 
 def _finished(past: Sequence[PastRun]) -> set[str]:
