@@ -57,7 +57,7 @@ def read(text: str | None) -> tuple[Announced, ...]:
     """
     try:
         return tuple(_stage(each) for each in json.loads(text or "[]")[:MOST])
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return ()
 
 
@@ -76,7 +76,7 @@ def progress(tags: Mapping[str, str]) -> tuple[int, int, float, tuple[str, float
         epoch, epochs, fraction, metric = json.loads(tags.get(PROGRESS, "null"))
         shown = (str(metric[0]), float(metric[1])) if metric else None
         return int(epoch), int(epochs), min(1.0, max(0.0, float(fraction))), shown
-    except (ValueError, TypeError, IndexError, OverflowError):
+    except (ValueError, TypeError, IndexError, OverflowError, RecursionError):
         return 0, 0, 0.0, None
 
 

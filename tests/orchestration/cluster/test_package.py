@@ -29,8 +29,9 @@ def test_our_code_runs_from_the_package_alone(code: package.Code, tmp_path: Path
     zipfile.ZipFile(io.BytesIO(content)).extractall(tmp_path)
     assert not [name for name in names(content) if "__pycache__" in name or "/." in name]
     program = (
-        "import orchestration, jobs, leoclr, importlib.metadata as m; from orchestration.cluster import folders;"
-        "print(orchestration.__file__, jobs.__file__, leoclr.__file__, len(folders.shipped()), m.version('leoclr-ops'))"
+        "import jobs, leoclr, importlib.metadata as m; from orchestration import errors;"
+        "from orchestration.cluster import folders;"
+        "print(errors.__file__, jobs.__file__, leoclr.__file__, len(folders.shipped()), m.version('leoclr-ops'))"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
     *files, profiles, version = done.stdout.split()
