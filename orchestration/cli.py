@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 
 from orchestration import (
     cli_cluster,
+    cli_faults,
     cli_files,
     cli_jobs,
     cli_report,
@@ -75,10 +76,6 @@ def main() -> None:
     app(prog_name="leoclr-ops")
 
 
-def _complete_pipeline(incomplete: str) -> list[str]:
-    return cli_runs.names("pipelines", incomplete)
-
-
 def _complete_compared(incomplete: str) -> list[str]:
     return [name for folder in ("tables", "sweeps", "pipelines") for name in cli_runs.names(folder, incomplete)]
 
@@ -106,7 +103,7 @@ Pipeline = Annotated[
     typer.Argument(
         metavar="PIPELINE",
         help="A pipeline file, or the name of a shipped one.",
-        autocompletion=_complete_pipeline,
+        autocompletion=cli_runs.pipelines,
         show_default=False,
     ),
 ]
@@ -282,14 +279,10 @@ def pipelines() -> None:
         typer.echo(f"{name:20} {spec.load(name).title}")
 
 
-app.command()(cli_jobs.attach)
-app.command()(cli_jobs.resume)
-app.command()(cli_storage.gc)
-app.command()(cli_cluster.clusters)
-app.command()(cli_sweep.sweep)
-app.command()(cli_sweep.sweeps)
-app.command()(cli_report.report)
-app.command()(cli_report.explain)
+for command in (cli_jobs.attach, cli_jobs.resume, cli_storage.gc, cli_faults.reconcile, cli_faults.chaos):
+    app.command()(command)
+for command in (cli_cluster.clusters, cli_sweep.sweep, cli_sweep.sweeps, cli_report.report, cli_report.explain):
+    app.command()(command)
 app.command("import")(cli_files.import_)
 app.command("export")(cli_files.export)
 app.add_typer(cli_files.data, name="data")

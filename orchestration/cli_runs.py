@@ -27,6 +27,11 @@ def names(folder: str, start: str) -> list[str]:
     return sorted(name for name in found if name.startswith(start))
 
 
+def pipelines(start: str) -> list[str]:
+    """Return the shipped pipelines that begin so."""
+    return names("pipelines", start)
+
+
 def overrides(sets: list[str] | None, data: list[str] | None) -> list[str]:
     """Return `--set` and `--data` in one list; folders of the command line are relative to the current folder."""
     from orchestration.storage import address

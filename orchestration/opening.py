@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import NoReturn
 
 from orchestration.errors import NotFound
 from orchestration.reconcile import reconcile
@@ -27,9 +28,7 @@ def past() -> tuple[Home, Store | None]:
     Raises: StoreError when the store cannot be used.
     """
     home = Home.default()
-    if not home.database.exists() and not os.environ.get("MLFLOW_TRACKING_URI"):
-        return home, None
-    return create()
+    return create() if _is_there(home) else (home, None)
 
 
 def known() -> tuple[Home, Store]:
@@ -38,7 +37,19 @@ def known() -> tuple[Home, Store]:
     Raises: NotFound where there is none; StoreError when it cannot be used.
     """
     home, store = past()
-    if store is None:
-        hint = "`leoclr-ops submit` begins; LEOCLR_OPS_HOME names another folder"
-        raise NotFound("nothing was submitted yet", place=str(home.path), hint=hint)
-    return home, store
+    return (home, store) if store else (home, _nothing(home))
+
+
+def as_it_is() -> tuple[Home, Store]:
+    """Return the home and its store with all that it believes. Raises: as `known`."""
+    home = Home.default()
+    return home, Store.open(home) if _is_there(home) else _nothing(home)
+
+
+def _is_there(home: Home) -> bool:
+    return home.database.exists() or bool(os.environ.get("MLFLOW_TRACKING_URI"))
+
+
+def _nothing(home: Home) -> NoReturn:
+    hint = "`leoclr-ops submit` begins; LEOCLR_OPS_HOME names another folder"
+    raise NotFound("nothing was submitted yet", place=str(home.path), hint=hint)

@@ -62,8 +62,9 @@ class Recorder:
     """Follows stages between `follow` and `drain`; `progress` is what the display asks."""
 
     def __init__(self, store: Store, submission: str) -> None:
+        """Carry over to `store`; `submission` is the run that a sign of life is given for, "" where there is none."""
         self._store = store
-        self.alive = {submission}  # runs that this process gives a sign of life for
+        self.alive = {submission} - {""}  # runs that this process gives a sign of life for
         self._followed: dict[str, _Followed] = {}
         self._lock = threading.Lock()  # around _followed and what is in it; never held while MLflow is asked
         self._sending = threading.Lock()  # one sender at a time: the thread, or a drain

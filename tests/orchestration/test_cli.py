@@ -16,7 +16,7 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "help.txt"
 COMMANDS = (
     "", "submit", "plan", "status", "logs", "cancel", "attach", "resume", "table", "table show", "table verify", "ui", "doctor", "clusters",
     "pipelines", "sweep", "sweeps", "report", "explain", "import", "export", "data", "data check", "data fetch",
-    "data pack", "data push", "gc",
+    "data pack", "data push", "gc", "reconcile", "chaos",
 )  # fmt: skip
 HEAVY = {"torch", "ray", "mlflow", "pydantic", "rich", "numpy", "yaml", "psutil"}
 
