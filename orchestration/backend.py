@@ -29,7 +29,7 @@ import jobs
 from jobs import grid
 from jobs.contract import Job
 from jobs.preemption import Preempted
-from orchestration import installed, nodes, schedule
+from orchestration import installed, nodes, ray_token, schedule
 from orchestration.errors import LeoclrOpsError
 from orchestration.nodes import NODES
 from orchestration.schedule import Ask, Size
@@ -178,9 +178,11 @@ def connect() -> Iterator[Backend]:
     """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    address = os.environ.get("RAY_ADDRESS") or "local"
+    if address == "local":
+        ray_token.keep_private()
     import ray
 
-    address = os.environ.get("RAY_ADDRESS") or "local"
     options: dict[str, Any] = {"address": address, "log_to_driver": False, "logging_level": "ERROR"}
     if address == "local":
         options |= {"include_dashboard": False, "num_cpus": _cores()}

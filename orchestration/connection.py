@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
-from orchestration import naming
+from orchestration import addresses, naming
 from orchestration.errors import StoreError
 from orchestration.storage import Home, locked
 
@@ -26,6 +26,7 @@ DEFAULTS = {  # ours, where the user set nothing; MLflow reads them when it is i
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # stdout is for data
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    "MLFLOW_ALLOW_HTTP_REDIRECTS": "false",  # a password is not carried to an address that nobody named
     "MLFLOW_LOGGING_LEVEL": "WARNING",  # it tells of each table that it creates
 }
 
@@ -42,6 +43,8 @@ class Connection:
             os.environ.setdefault(name, value)
         os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
         self.uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or own(home)
+        if problem := addresses.problem(self.uri, addresses.TRACKING):
+            raise StoreError(problem, place=without_secrets(self.uri), hint="mend MLFLOW_TRACKING_URI")
         self._home = home
 
     @cached_property
@@ -78,10 +81,9 @@ def speaking(uri: str) -> Iterator[None]:
     try:
         yield
     except _failures() as error:
-        user = urlsplit(uri).netloc.rpartition("@")[0]
-        fact = str(error).strip().partition("\n")[0] or type(error).__name__
+        fact = _without_password(str(error).strip().partition("\n")[0], uri) or type(error).__name__
         hint = "is the store up, and MLFLOW_TRACKING_URI right? `leoclr-ops doctor` tries it"
-        raise StoreError(fact.replace(user, "***") if user else fact, place=without_secrets(uri), hint=hint) from error
+        raise StoreError(fact, place=without_secrets(uri), hint=hint) from error
 
 
 def _failures() -> tuple[type[Exception], ...]:
@@ -89,6 +91,15 @@ def _failures() -> tuple[type[Exception], ...]:
     theirs = (("mlflow.exceptions", "MlflowException"), ("sqlalchemy.exc", "SQLAlchemyError"))
     known = [getattr(sys.modules[module], name) for module, name in theirs if module in sys.modules]
     return (sqlite3.Error, OSError, *known)
+
+
+def _without_password(fact: str, uri: str) -> str:
+    """Return what a library says, less the user and the password of the store's address, however it writes them."""
+    user = urlsplit(uri).netloc.rpartition("@")[0]
+    password = user.partition(":")[2]
+    for secret in (user, password, unquote(password), os.environ.get("MLFLOW_TRACKING_PASSWORD", "")):
+        fact = fact.replace(secret, "***") if secret else fact
+    return fact
 
 
 def without_secrets(uri: str) -> str:

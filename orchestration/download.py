@@ -19,7 +19,9 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from orchestration import addresses
 from orchestration.errors import DataProblem
 
 Show = Callable[[int, int | None], None]
@@ -33,6 +35,15 @@ _DAMAGED = (  # what unpacking raises: of a block cut short, a member that is en
     tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError,
     OSError, EOFError, LookupError, ValueError, RuntimeError,
 )  # fmt: skip
+
+
+class _Named(urllib.request.HTTPRedirectHandler):
+    """Follows a redirect to where downloads may come from."""
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        if problem := addresses.problem(newurl, addresses.HTTP):
+            raise DataProblem(f"the server sends us to {newurl[:200]}: {problem}", place=req.full_url)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def download(url: str, target: Path, *, md5: str, show: Show) -> None:
@@ -95,7 +106,7 @@ def _continue(url: str, part: Path, show: Show) -> bool:
     done = _size(part)
     request = urllib.request.Request(url, headers={"Range": f"bytes={done}-"} if done else {})  # noqa: S310  # our table
     try:
-        answer = urllib.request.urlopen(request, timeout=TIMEOUT_S)  # noqa: S310  # our table's, http or https
+        answer = urllib.request.build_opener(_Named).open(request, timeout=TIMEOUT_S)
     except urllib.error.HTTPError as error:
         if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             raise

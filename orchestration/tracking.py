@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from leoclr import RESULTS_VERSION
-from orchestration import announced, connection, linking, naming, provenance, records, rows
+from orchestration import announced, connection, linking, locations, naming, provenance, records, rows
 from orchestration.cluster import job
 from orchestration.connection import EXPERIMENT, Connection
 from orchestration.errors import StoreError
@@ -31,6 +31,7 @@ class Store(Finder):
 
     def __init__(self, home: Home, link: Connection, *, experiment_id: str, artifact_root: str) -> None:
         Finder.__init__(self, home, link, experiment_id=experiment_id, artifact_root=artifact_root)
+        self._root = artifact_root
         self._models: dict[str, str | None] = {}  # that pre-trainings left, by run; a run's never changes
 
     @classmethod
@@ -43,6 +44,7 @@ class Store(Finder):
         link = Connection(home, uri)
         file = rows.file_of(link.uri)
         experiment_id, root = (rows.experiment(file, EXPERIMENT) if file else None) or link.experiment()
+        locations.require(root, own=home.artifacts, store=connection.without_secrets(link.uri))
         if link.uri == connection.own(home):  # what somebody else's database looks like is not our business
             rows.keep_statistics(home.database)
         return cls(home, link, experiment_id=experiment_id, artifact_root=root)
@@ -235,7 +237,9 @@ class Store(Finder):
         tags |= records.attempt_tags(earlier or {}, now_ms)
         if earlier is None or resume is None:
             with self._speaking():
-                return str(self._client.create_run(self._experiment, start_time=now_ms, tags=tags).info.run_id)
+                info = self._client.create_run(self._experiment, start_time=now_ms, tags=tags).info
+            locations.require_inside(str(info.artifact_uri), self._root)
+            return str(info.run_id)
         self.set_tags(resume, tags | {records.REASON: ""})
         with self._speaking():  # last: a RUNNING run already has its new parent and owner
             self._client.update_run(resume, status="RUNNING")

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from jobs.contract import FROZEN, Resources
-from orchestration import check, nodes
+from orchestration import addresses, check, nodes
 from orchestration.cluster import secrets
 from orchestration.cluster.secrets import Secret
 from orchestration.document import Place, Tree, mapping, read_file, show
@@ -32,8 +32,10 @@ _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")  # S3's rule for names
 
 
 def _http(value: str) -> str:
+    if problem := addresses.problem(value, addresses.HTTP):
+        raise ValueError(f"{problem}; such as http://127.0.0.1:8265")
     parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if not parts.hostname:
         raise ValueError("expected an address such as http://127.0.0.1:8265")
     if parts.query or parts.fragment:
         raise ValueError("an address ends before ? and #")

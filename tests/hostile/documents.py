@@ -177,11 +177,11 @@ def _spoilt(draw: st.DrawFn, tree: Any) -> Any:
         elif act == "rename" and isinstance(tree, dict):
             tree[draw(st.sampled_from(ODD_TEXT))] = tree.pop(key)
         elif act == "add" and isinstance(tree, dict):
-            tree[draw(st.sampled_from(ODD_TEXT))] = draw(st.sampled_from(ODD_VALUES))
+            tree[draw(st.sampled_from(ODD_TEXT))] = copy.deepcopy(draw(st.sampled_from(ODD_VALUES)))
         else:
             tree[key] = _spoilt(draw, tree[key])
         return tree
-    return draw(st.sampled_from(ODD_VALUES)) if draw(st.integers(0, 3)) else [tree]
+    return copy.deepcopy(draw(st.sampled_from(ODD_VALUES))) if draw(st.integers(0, 3)) else [tree]
 
 
 @st.composite
