@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -66,3 +67,36 @@ def test_ten_thousand_runs_are_asked_quickly(tmp_path: Path) -> None:
         found = json.loads(done.stdout.splitlines()[-1])
         assert min(found["seconds"]) < LIMIT_S, command
         assert found["megabytes"] < LIMIT_MB, command
+
+
+def wide(home: Path, arms: int, *more: str) -> dict[str, Any]:
+    """Submit so many stages at once, see `many_stages`."""
+    words = ["tests.benchmarks.many_stages", str(home), str(arms), *more]
+    done = subprocess.run(
+        [sys.executable, "-m", *words],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+@pytest.mark.slow
+def test_twice_the_stages_are_twice_the_work_in_every_part(tmp_path: Path) -> None:
+    once, twice = (wide(tmp_path / f"{arms}" / "home", arms, "--count") for arms in (40, 80))
+    for part, calls in once["calls"].items():
+        assert twice["calls"][part] < 2.3 * calls, part  # a quadratic part alone would be 4 times as much
+
+
+@pytest.mark.slow
+def test_a_thousand_stages_run_at_once_beside_ten_thousand_runs(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    words = ["benchmarks.many_runs", str(home), "--runs", "10000"]
+    subprocess.run([sys.executable, "-m", *words], env=os.environ | {"PYTHONPATH": str(ROOT)}, cwd=ROOT, check=True)
+    found = wide(home, 1000)
+    assert found["most"] == 1000
+    assert found["runs"] > 10_900
+    assert found["megabytes"] < LIMIT_MB
