@@ -13,7 +13,7 @@ from pathlib import Path
 
 from jobs import alive
 from orchestration import records, storage
-from orchestration.folders import StageFolder
+from orchestration.folders import Sealed, StageFolder
 from orchestration.reconcile import reconcile
 from orchestration.recorder import Recorder
 from orchestration.storage import Home
@@ -49,19 +49,27 @@ def _stage(folder: StageFolder, store: Store) -> Iterator[str]:
             yield _removed(draft, folder.path.parent)
     run_id = folder.run_id()
     found = store.stage_runs([run_id]).get(run_id) if run_id else None
-    sealed = folder.sealed() if found and (folder.path / "result").exists() else None
-    if found is None or sealed is None:
+    if found is None or not (folder.path / "result").exists():
         return
-    if found.status != "FINISHED":
-        recorder = Recorder(store, "")
-        try:
-            recorder.follow(found.run_id, folder.path)
-            recorder.drain(found.run_id)
-        finally:
-            recorder.close()
-        store.finish_stage(found.run_id, metrics=sealed.metrics, result=sealed.folder, ended_ms=sealed.ended_ms)
+    title = f"{found.stage} {found.arm}".rstrip()
+    if found.status == "FINISHED":
+        folder.drop_result()
+        yield f"removed the copy of the result of {title}, which run {found.run_id[:8]} has"
+    elif sealed := folder.sealed():
+        _record(folder, found.run_id, sealed, store)
+        yield f"recorded the result of {title}, run {found.run_id[:8]}"
+
+
+def _record(folder: StageFolder, run_id: str, sealed: Sealed, store: Store) -> None:
+    """Do what the submission that computed a result was killed before."""
+    recorder = Recorder(store, "")
+    try:
+        recorder.follow(run_id, folder.path)
+        recorder.drain(run_id)
+    finally:
+        recorder.close()
+    store.finish_stage(run_id, metrics=sealed.metrics, result=sealed.folder, ended_ms=sealed.ended_ms)
     folder.drop_result()
-    yield f"recorded the result of {found.stage} {found.arm}".rstrip() + f", run {found.run_id[:8]}"
 
 
 def _old_drafts(home: Home) -> Iterator[Path]:

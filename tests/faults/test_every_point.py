@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -58,8 +59,12 @@ class Nursery:
 
     def submit(self, folder: Path, end_at: Ending | None = None) -> int:
         """Submit there; return the exit code."""
+        return self.command(folder, ["submit", "tiny.yaml"], end_at)
+
+    def command(self, folder: Path, words: list[str], end_at: Ending | None = None) -> int:
+        """Run a command there; return the exit code."""
         assert self._process.stdin and self._process.stdout
-        order = {"folder": str(folder), "words": ["submit", "tiny.yaml"], "end_at": end_at}
+        order = {"folder": str(folder), "words": words, "end_at": end_at}
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
         return int(self._process.stdout.readline())
@@ -94,10 +99,21 @@ def strike(nursery: Nursery, calm: dict[str, Any], point: Ending) -> bool:
     assert code in (KILLED, 0), (point, (folder / "output.txt").read_text())
     assert nursery.submit(folder) == 0, (point, (folder / "output.txt").read_text())
     found = proof.of(folder)
+    if found["files"] != calm["files"]:  # drafts that nobody reads
+        sweep(nursery, folder)
+        found |= {"files": proof.of(folder)["files"]}
     for what, expected in calm.items():
         assert found[what] == expected, (point, what)
     shutil.rmtree(folder)
     return code == KILLED
+
+
+def sweep(nursery: Nursery, folder: Path) -> None:
+    """Let hours go by, and repair."""
+    long_ago = time.time() - 7200
+    for path in (folder / "home").rglob(".*"):
+        os.utime(path, (long_ago, long_ago))
+    assert nursery.command(folder, ["reconcile"]) == 0, (folder / "output.txt").read_text()
 
 
 def test_the_points_are_those_that_matter(nursery: Nursery, calm: dict[str, Any]) -> None:

@@ -65,6 +65,18 @@ def test_a_sealed_result_is_recorded_with_its_whole_history(run: StageRun, store
     assert list(repair.repair(home, store)) == []
 
 
+def test_what_is_left_of_a_recorded_result_goes(run: StageRun, store: Store, home: Home) -> None:
+    path = path_of(run, home)
+    list(repair.repair(home, store))
+    (path / "result").mkdir()
+    (path / "result/manifest.json").write_text("{}")  # killed while it was removed
+    title = f"{run.stage} {run.arm}"
+    assert list(repair.repair(home, store)) == [
+        f"removed the copy of the result of {title}, which run {run.run_id[:8]} has"
+    ]
+    assert not (path / "result").exists()
+
+
 def test_drafts_and_torn_snapshots_go_and_all_else_stays(run: StageRun, store: Store, home: Home) -> None:
     path = path_of(run, home)
     (path / "checkpoints/00000010").mkdir(parents=True)
