@@ -6,8 +6,11 @@ another kind of device does, so a compiled and a plain run share their fingerpri
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
+
+from leoclr.data.digest_cache import cache_home
 
 if TYPE_CHECKING:  # a plan reads `Compile` and needs no torch for it
     import torch
@@ -39,8 +42,19 @@ def compile_networks(method: nn.Module, *, backend: str = "inductor", whole: boo
     image is compiled for itself: of sizes left open, kernels are slower. `whole` refuses a network that does not
     become one graph.
     """
+    own_cache()
     for network in networks(method):
         network.compile(backend=backend, dynamic=False, fullgraph=whole)
+
+
+def own_cache() -> None:
+    """Have torch keep what it compiles in the user's cache, unless $TORCHINDUCTOR_CACHE_DIR says where.
+
+    Its own choice is /tmp/torchinductor_NAME: whoever makes that folder first puts there what this process will run.
+    """
+    folder = cache_home() / "compiled"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
 
 
 def networks(method: nn.Module) -> Iterator[nn.Module]:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from leoclr.augment.color import Channels, Color, color_steps, luma, normalize, shift_hue, tap_weights
 from leoclr.augment.groups import Group
+from leoclr.compiling import own_cache
 
 Backend = str | Callable[..., Any]  # of torch.compile
 
@@ -64,6 +65,7 @@ def color_fused(
 def _compiled(recipe: Recipe, backend: Backend) -> Callable[[Tensor, Tensor], Tensor]:
     # torch counts the graphs of a code object, and gives up on compiling it at the ninth: each recipe has its own.
     own = types.FunctionType(render.__code__.replace(), render.__globals__, "render")
+    own_cache()
     return torch.compile(functools.partial(own, recipe=recipe), backend=backend, dynamic=False)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from leoclr.backbones import build
-from leoclr.compiling import compile_networks, networks
+from leoclr.compiling import compile_networks, networks, own_cache
 from leoclr.methods import METHODS, module
 from leoclr.methods.contract import At, Method
 from leoclr.pretrain_settings import PretrainSettings
@@ -96,3 +97,17 @@ def test_the_compiler_itself_in_bf16() -> None:
     compile_networks(compiled, backend="aot_eager", whole=True)
     half = replace(SETTINGS, precision="bf16")
     assert losses(compiled, "leoclr", half) == pytest.approx(losses(plain, "leoclr", half), rel=0.02)
+
+
+def test_what_is_compiled_lies_where_only_the_user_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._inductor.runtime.cache_dir_utils import cache_dir
+
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "first this, so that it is put back")
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    own_cache()
+    assert cache_dir() == str(tmp_path / "leoclr-ops" / "compiled")
+    assert (tmp_path / "leoclr-ops" / "compiled").stat().st_mode & 0o777 == 0o700
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "mine"))
+    own_cache()
+    assert cache_dir() == str(tmp_path / "mine")
