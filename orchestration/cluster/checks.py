@@ -13,11 +13,13 @@ from importlib import metadata
 from pathlib import Path
 
 from orchestration.cluster.bucket import Bucket
+from orchestration.cluster.objects import Objects
 from orchestration.cluster.profile import ClusterProfile, Storage, is_loopback
 from orchestration.cluster.reach import Answer, Unreachable, ask
 from orchestration.cluster.secrets import Secret, SecretProblem
 from orchestration.doctor import Finding
 from orchestration.errors import LeoclrOpsError, StoreError
+from orchestration.storage import address
 
 START = "start the cluster, or forward its port: see cluster/README.md"
 
@@ -139,7 +141,7 @@ def _storage(profile: ClusterProfile) -> list[Finding]:
     if storage.bucket is None:
         return [_folder(Path(storage.uri))]
     try:
-        _bucket(storage).probe()
+        Objects(_bucket(storage)).require()
     except StoreError as error:
         return [Finding("storage", "fail", f"{storage.uri}: {error}", error.hint)]
     ok = Finding("storage", "ok", f"{storage.uri}: an object was written, read and removed{_at(storage)}")
@@ -180,8 +182,11 @@ def _folder(folder: Path) -> Finding:
 def _data(profile: ClusterProfile) -> list[Finding]:
     if not profile.data:
         return [Finding("data", "ok", "no roots named: generated data sets only, or `--data NAME=DIR`")]
-    roots = ", ".join(f"{name} at {root}" for name, root in profile.data.items())
-    name, root = next(iter(profile.data.items()))
+    roots = ", ".join(f"{name} at {address(root) or root}" for name, root in profile.data.items())
+    folders = [(name, root) for name, root in profile.data.items() if not address(root)]
+    if not folders:
+        return [Finding("data", "ok", roots)]
+    name, root = folders[0]
     todo = f"they lie on the nodes and are not checked from here; there: `leoclr-ops data check {name} --root {root}`"
     return [Finding("data", "ok", roots, todo)]
 

@@ -24,6 +24,7 @@ from orchestration.cluster.secrets import Secret
 from orchestration.document import Place, Tree, mapping, read_file, show
 from orchestration.errors import SpecError, did_you_mean
 from orchestration.nodes import NODES
+from orchestration.storage import address
 
 _SECRET_FIELDS = (("auth", "token"), ("tracking", "password"), ("storage", "access_key"), ("storage", "secret_key"))
 _SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|API_?KEY|ACCESS_KEY|PRIVATE_KEY")
@@ -290,10 +291,8 @@ def _refuse_impossible(profile: ClusterProfile, place: Place) -> None:
         nodes.parse(profile.nodes, str(place.at("nodes")))
     for name, root in profile.data.items():
         if name not in DATASETS:
-            raise SpecError(
-                f"no data set is called {show(name)}",
-                place=str(place.at("data", name)),
-                hint=did_you_mean(name, DATASETS),
-            )
-        if not root.is_absolute():
-            raise SpecError("expected an absolute path of the nodes", place=str(place.at("data", name)))
+            fact, hint = f"no data set is called {show(name)}", did_you_mean(name, DATASETS)
+            raise SpecError(fact, place=str(place.at("data", name)), hint=hint)
+        if not root.is_absolute() and not address(root):
+            fact = "expected an absolute path of the nodes, or s3://bucket/prefix"
+            raise SpecError(fact, place=str(place.at("data", name)))

@@ -9,6 +9,7 @@ from orchestration.cluster.profile import ClusterProfile
 from orchestration.cluster.secrets import Secret
 from orchestration.document import dump
 from orchestration.errors import SpecError
+from orchestration.storage import address
 
 BASE: dict[str, Any] = {
     "address": "http://127.0.0.1:8265",
@@ -39,6 +40,11 @@ def test_the_least_profile_has_defaults(tmp_path: Path) -> None:
     assert not found.environment.send_secrets
     assert (found.headers(), found.secrets()) == ({}, {})
     assert found.variables() == {"LEOCLR_OPS_HOME": "/shared/runs", "MLFLOW_TRACKING_URI": "http://mlflow:5000"}
+
+
+def test_data_may_lie_in_a_bucket(tmp_path: Path) -> None:
+    found = made(tmp_path, data={"imagenet": "s3://bucket/packed/imagenet", "cifar10": "/data/cifar10"})
+    assert [address(root) for root in found.data.values()] == ["s3://bucket/packed/imagenet", ""]
 
 
 def test_driver_and_workers_get_what_they_need(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
