@@ -56,3 +56,5 @@ def test_the_workers_of_a_stage_fill_a_machine(prepared: Any) -> None:
     machine, asked = prepared["available_node_types"]["gpu"]["resources"], tree("profiles/aws.yaml")["resources"]
     each = machine["GPU"] / asked["gpus_per_worker"]
     assert each * asked["cpus_per_worker"] <= machine["CPU"]
+    most = f"{prepared['max_workers']}x{machine['GPU']}x{machine['CPU']}"
+    assert tree("profiles/aws.yaml")["nodes"] == most

@@ -80,3 +80,5 @@ def test_the_profile_names_this_cluster() -> None:
     worker = spec["workerGroupSpecs"][0]["template"]["spec"]["containers"][0]["resources"]["limits"]
     assert profile["resources"]["cpus_per_worker"] < int(worker["cpu"])  # fits into a pod
     assert profile["resources"]["gpus_per_worker"] <= worker["nvidia.com/gpu"]
+    most = spec["workerGroupSpecs"][0]["maxReplicas"]
+    assert profile["nodes"] == f"{most}x{worker['nvidia.com/gpu']}x{worker['cpu']}"

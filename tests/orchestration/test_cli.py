@@ -143,6 +143,18 @@ def test_a_table_is_shown_without_the_word() -> None:
         assert runner.invoke(app, command).stdout == shown.stdout
 
 
+def test_a_plan_says_what_runs_at_the_same_time() -> None:
+    planned = runner.invoke(app, ["plan", "--table", "table-4", "--nodes", "1x8", "--speed", "671.47"])
+    assert planned.exit_code == 0, planned.output
+    assert "on 1 node of 8 GPUs:\n       0:00  1 pretrain (8 GPUs)\n" in planned.stdout
+    assert "GPU-hours, 100% of them used" in planned.stdout
+    unknown = runner.invoke(app, ["plan", "--table", "table-4", "--nodes", "2x8"])
+    assert "      first  2 pretrain (8 GPUs each)\n" in unknown.stdout
+    assert "time unknown: no earlier run tells how long linear, pretrain takes" in unknown.stdout
+    for more in (["--nodes", "8"], ["--nodes", "1x8", "--cluster", "aws"], ["--cluster", "slurm"]):
+        assert runner.invoke(app, ["plan", "--table", "table-4", *more]).exit_code in (1, 2)
+
+
 def test_a_table_as_a_goal_is_planned_without_data() -> None:
     planned = runner.invoke(app, ["plan", "--table", "table-4"])
     assert planned.exit_code == 0, planned.output

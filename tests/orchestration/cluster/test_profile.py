@@ -9,6 +9,7 @@ from orchestration.cluster.profile import ClusterProfile
 from orchestration.cluster.secrets import Secret
 from orchestration.document import dump
 from orchestration.errors import SpecError
+from orchestration.nodes import NODES
 from orchestration.storage import address
 
 BASE: dict[str, Any] = {
@@ -30,6 +31,10 @@ def refused(tmp_path: Path, **more: Any) -> SpecError:
     with pytest.raises(SpecError) as caught:
         made(tmp_path, **more)
     return caught.value
+
+
+def test_the_nodes_that_may_come_are_told_to_the_driver(tmp_path: Path) -> None:
+    assert made(tmp_path, nodes="4x4x48").variables()[NODES] == "4x4x48"
 
 
 def test_the_least_profile_has_defaults(tmp_path: Path) -> None:
@@ -113,6 +118,7 @@ def test_loopback_needs_no_token(tmp_path: Path, address: str) -> None:
         ({"home": "x"}, "home", "absolute"),
         ({"data": {"imagnet": "/x"}}, "data.imagnet", "did you mean `imagenet`?"),
         ({"data": {"imagenet": "x"}}, "data.imagenet", "absolute"),
+        ({"nodes": "8 nodes"}, "nodes", "expected nodes such as 8x8x64"),
         ({"resources": {"workers": 0}}, "resources.workers", "at least 1"),
         ({"resources": {"worker": 2}}, "resources.worker", "did you mean `workers`?"),
         ({"environment": {"code": "imag"}}, "environment.code", "did you mean `image`?"),
