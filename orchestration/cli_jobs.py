@@ -51,6 +51,9 @@ def attach(run: Run) -> None:
 def resume(
     run: Run,
     cluster: On = None,
+    sets: Annotated[
+        list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Other resources: STAGE.resources.workers=2")
+    ] = None,
     detach: Detach = False,
     kept_profile: Annotated[
         bool, typer.Option("--kept-profile", help="Use the profile that the tracking store keeps with the run.")
@@ -61,7 +64,7 @@ def resume(
 
     _, store = opening.known()
     stopped = remote.await_silence(store, look.find(store, run)[0].run_id, _tell)
-    loaded = remote.recorded(store, stopped)
+    loaded = remote.recorded(store, stopped, sets or ())
     profile = remote.profile_for(store, stopped, cluster=cluster, kept=kept_profile)
     if profile is None:
         require_possible(None, detach=detach)
@@ -177,8 +180,8 @@ def _roots(data: list[str] | None) -> dict[str, Path]:
     found = {}
     for entry in data or []:
         name, _, folder = entry.partition("=")
-        if not (name and folder.startswith("/")):  # `~` and relative folders would be those of this machine
-            fact = f"{entry!r} is not NAME=/DIR, with an absolute folder of the nodes"
+        if not (name and folder.startswith(("/", "s3://"))):  # `~` and relative ones would be this machine's
+            fact = f"{entry!r} is not NAME=/DIR, with an absolute folder of the nodes, or NAME=s3://BUCKET/PREFIX"
             raise typer.BadParameter(fact, param_hint="--data")
         found[name] = Path(folder)
     return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from orchestration import opening, preflight, spec
@@ -144,11 +144,7 @@ def stop(store: Store, run: Submission) -> bool:
     if not run.job or not _PROFILE_NAME.fullmatch(run.cluster):
         return False
     try:
-        profile = find.load(run.cluster)
-        api.stop(profile, run.job)
-        deadline = time.monotonic() + STOP_S
-        while (job := api.find(profile, run.job)) and not job.is_over and time.monotonic() < deadline:
-            time.sleep(POLL_S)
+        _stop_job(find.load(run.cluster), run.job)
     except (NotFound, Unreachable):
         return False
     for stage in store.stage_runs(found for arm in run.arms.values() for found in arm.values()).values():
@@ -157,6 +153,15 @@ def stop(store: Store, run: Submission) -> bool:
     if store.status(run.run_id) == "RUNNING":
         store.end(run.run_id, "KILLED", reason=CANCELLED, attempt_ms=run.attempt_ms)
     return True
+
+
+def _stop_job(profile: ClusterProfile, job_id: str) -> None:
+    """Wait until a job is over that the cluster was asked to stop; one that it forgot is."""
+    if api.find(profile, job_id):
+        api.stop(profile, job_id)
+    deadline = time.monotonic() + STOP_S
+    while (job := api.find(profile, job_id)) and not job.is_over and time.monotonic() < deadline:
+        time.sleep(POLL_S)
 
 
 def await_silence(store: Store, run_id: str, tell: Callable[[str], None]) -> Submission:
@@ -181,7 +186,7 @@ def await_silence(store: Store, run_id: str, tell: Callable[[str], None]) -> Sub
         time.sleep(POLL_S)
 
 
-def recorded(store: Store, run: Submission) -> PipelineSpec:
+def recorded(store: Store, run: Submission, overrides: Sequence[str] = ()) -> PipelineSpec:
     """Return the pipeline that a submission ran; a table that is a file is read only where the store is ours.
 
     Raises: NotFound; SpecError: the store may be anybody's.
@@ -189,7 +194,7 @@ def recorded(store: Store, run: Submission) -> PipelineSpec:
     text = store.text(run.run_id, f"{PROVENANCE}/{FILE}")
     if text is None:
         raise NotFound("its pipeline is not there", place=f"run {run.run_id}")
-    found = spec.recorded(text, f"run {run.run_id[:8]}: {PROVENANCE}/{FILE}")
+    found = spec.recorded(text, f"run {run.run_id[:8]}: {PROVENANCE}/{FILE}", overrides)
     return spec.placed(found, lambda asked: asked, {}) if store.is_served else found
 
 

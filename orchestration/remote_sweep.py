@@ -11,6 +11,7 @@ from orchestration import spec
 from orchestration.cluster.profile import ClusterProfile
 from orchestration.cluster.send import Parcel
 from orchestration.document import Place, dump, mapping, read
+from orchestration.storage import address
 from orchestration.sweep.spec import SweepSpec
 
 FILE, BASE = "sweep.yaml", "base.yaml"
@@ -29,7 +30,7 @@ def parcel(sweep: SweepSpec, profile: ClusterProfile, roots: Mapping[str, Path],
     for change in (*_changes(sweep), *_filled(base, profile)):
         words += ["--set", change]
     for name, root in {**profile.data, **roots}.items():
-        words += ["--data", f"{name}={root}"]
+        words += ["--data", f"{name}={address(root) or root}"]
     return Parcel(sweep.name, tuple(words), files)
 
 

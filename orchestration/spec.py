@@ -49,10 +49,10 @@ def load(reference: str, overrides: Sequence[str | matrix.Change] = ()) -> Pipel
     return _load(mapping(read_file(path, file.file), file), overrides, path=path, file=file, source=reference)
 
 
-def recorded(content: str, source: str) -> PipelineSpec:
+def recorded(content: str, source: str, overrides: Sequence[str] = ()) -> PipelineSpec:
     """Return a pipeline from its `PipelineSpec.yaml`; messages call it `source`. Raises: SpecError."""
     file = Place(source)
-    return _load(mapping(read(content, file), file), (), path=Path(), file=file, source=source)
+    return _load(mapping(read(content, file), file), overrides, path=Path(), file=file, source=source)
 
 
 def _load(

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import metadata
 from pathlib import Path
 from threading import Thread
 from typing import Any
+
+from ray.dashboard.modules.version import CURRENT_VERSION, VersionResponse
 
 from orchestration.cluster import profile
 from orchestration.cluster.profile import ClusterProfile
@@ -41,6 +44,9 @@ class Head:
 
     def answer(self, method: str, path: str, body: bytes) -> tuple[int, str]:
         parts = path.strip("/").split("/")
+        if parts[1] == "version":
+            facts = VersionResponse(CURRENT_VERSION, metadata.version("ray"), "b7f4", "session_x")
+            return 200, json.dumps(asdict(facts))
         if parts[1] == "packages":
             return self._package(method, parts[3], body)
         if method == "POST" and len(parts) == 2:
@@ -77,7 +83,9 @@ def serving(head: Head) -> Iterator[str]:
         def do_GET(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             status, text = 403, "Forbidden: Invalid authentication token"
-            if self.headers.get("Authorization") == f"Bearer {TOKEN}":
+            if self.path == "/api/authentication_mode":  # answers to everybody
+                status, text = 200, json.dumps({"authentication_mode": "token"})
+            elif self.headers.get("Authorization") == f"Bearer {TOKEN}":
                 status, text = head.answer(self.command, self.path, body)
             if head.loses_reply and self.command == "POST":
                 self.connection.close()
