@@ -281,8 +281,8 @@ def pipelines() -> None:
 
 for command in (cli_jobs.attach, cli_jobs.resume, cli_storage.gc, cli_faults.reconcile, cli_faults.chaos):
     app.command()(command)
-for command in (cli_cluster.clusters, cli_sweep.sweep, cli_sweep.sweeps, cli_report.report, cli_report.explain):
-    app.command()(command)
+for other in (cli_cluster.clusters, cli_sweep.sweep, cli_sweep.sweeps, cli_report.report, cli_report.explain):
+    app.command()(other)
 app.command("import")(cli_files.import_)
 app.command("export")(cli_files.export)
 app.add_typer(cli_files.data, name="data")

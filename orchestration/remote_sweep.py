@@ -36,7 +36,8 @@ def parcel(sweep: SweepSpec, profile: ClusterProfile, roots: Mapping[str, Path],
 
 def _changes(sweep: SweepSpec) -> Iterator[str]:
     """Yield what the command line changes in the base, which the sweep's file does not say."""
-    said = mapping(read(sweep.yaml, Place(FILE)), Place(FILE)).get("set") or {}
+    place = Place(FILE)
+    said = mapping(mapping(read(sweep.yaml, place), place).get("set"), place)
     for change in sweep.changes:
         if (path := ".".join(change.path)) not in said:
             yield f"{path}={json.dumps(change.value)}"
