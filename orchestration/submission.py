@@ -257,7 +257,10 @@ class Submission:
     def _fail(self, stage: Underway) -> None:
         assert stage.run_id
         reason = stage.failure = stage.failure or stage.note
-        StageFolder.of(self._home, stage.plan.fingerprint).confirmed()
+        if StageFolder.of(self._home, stage.plan.fingerprint).confirmed().sealed():  # whatever its job says
+            stage.state = "committing"
+            self._commit(stage)
+            return
         self._recorder.drain(stage.run_id)
         self._store.end(stage.run_id, "FAILED", reason=reason)
         stage.end("failed", reason)

@@ -34,9 +34,7 @@ FAULTS = (
     Fault("cancel", "6", "`cancel` in another terminal", STOPS, processes.cancel),
     Fault("snapshot", "8", "Ray's own snapshot torn", CONTINUED, files.snapshot),
     Fault("damaged", "9", "a bit of the newest checkpoint flipped", "the one before it is taken", files.damaged),
-    Fault(
-        "gone", "10", "weights of a finished stage removed", "`plan` says so, that stage alone runs again", files.gone
-    ),
+    Fault("gone", "10", "files of a finished stage removed", "`plan` says so, that stage alone runs again", files.gone),
     Fault("twins", "11", "the same command twice at once", "each stage is computed once", processes.twins),
     Fault(
         "tracking",

@@ -43,21 +43,21 @@ def damaged(trial: Trial) -> Evidence:
 
 
 def gone(trial: Trial) -> Evidence:
-    """Remove the weights of a finished pre-training."""
+    """Remove what a finished evaluation left."""
     with trial.lab() as lab:
         lab.submit()
         first = proof.read(lab)
-        run = first.runs["pretrain"]
-        shutil.rmtree(Store.open(lab.home).fetch(run, proof.WEIGHTS).parent)
+        run = first.runs["linear"]
+        shutil.rmtree(Store.open(lab.home).fetch(run, proof.CHECKPOINT).parent)
         said = lab.tell("plan", "small.yaml")
         if "missing" not in said:
             raise Broken("`plan` does not say what is missing")
         lab.submit()
         found = proof.read(lab, besides=(run,))
         proof.require_same(trial.calm(1), found)
-        if found.runs["linear"] != first.runs["linear"]:
+        if found.runs["pretrain"] != first.runs["pretrain"]:
             raise Broken("a stage that was whole ran again")
-        return Evidence("`plan` said so; that stage alone ran again, and came to the same weights")
+        return Evidence("`plan` said so; that stage alone ran again, and came to the same numbers")
 
 
 def locked(trial: Trial) -> Evidence:

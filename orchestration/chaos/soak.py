@@ -23,8 +23,10 @@ from orchestration.chaos.lab import Broken, Lab, is_alive, lab, wait_for
 from orchestration.chaos.processes import TRAINERS
 from orchestration.chaos.service import PATIENCE, Service, bucket, mlflow
 
-EPOCHS = 8  # of the pre-training: kills need time to fall into
-REST_S = 1.0, 14.0  # between two kills, at random; a driver takes about 10 s to its first step
+EPOCHS = 5  # of the pre-training: kills need time to fall into
+PROGRESS = 0.4  # share of the kills before which a step more is waited for: else few would fall into a training
+LONGEST_S = 60.0  # that is waited for it
+REST_S = 0.5, 9.0  # then, and before each other kill, at random
 AWAY_S = 0.0, 4.0  # that a killed server stays away, or a frozen one frozen
 DRIVER, TRAINER, RAY, MLFLOW, STORE = (
     "driver",
@@ -86,16 +88,21 @@ class _Struck:
         """Kill something so many times; start the driver whenever it is not there."""
         self._kills = kills
         while self._soaked.kills.total() < kills:
-            process = self._driver()
-            rest_s = self._chance.uniform(*REST_S)
-            deadline = time.monotonic() + rest_s
-            while process.poll() is None and time.monotonic() < deadline:
-                self._lab.family(process)
-                time.sleep(0.05)
-            before = self._lab.steps()
+            process, began, step = self._driver(), time.monotonic(), self._lab.steps()
+            if self._chance.random() < PROGRESS:
+                self._rest(process, LONGEST_S, until=lambda step=step: self._lab.steps() > step)  # type: ignore[misc]
+            self._rest(process, self._chance.uniform(*REST_S))
+            step, seconds = self._lab.steps(), time.monotonic() - began
             name = self._kill(process)
             self._soaked.kills[name] += 1
-            show(f"{self._soaked.kills.total():3} of {kills}: {name} after {rest_s:.1f} s, step {before}")
+            show(f"{self._soaked.kills.total():3} of {kills}: {name} after {seconds:.1f} s, step {step}")
+
+    def _rest(self, process: subprocess.Popen[str], seconds: float, until: Callable[[], bool] = bool) -> None:
+        """Let the driver work for so long, or until something happens, or it ends."""
+        deadline = time.monotonic() + seconds
+        while process.poll() is None and time.monotonic() < deadline and not until():
+            self._lab.family(process)
+            time.sleep(0.05)
 
     def finish(self, show: Show) -> None:
         """Let it come to its end."""

@@ -18,7 +18,7 @@ from tests.faults import proof
 from tests.faults.points import KILLED, Ending
 
 ROOT = Path(__file__).parents[2]
-FEW = 8  # points of the fast suite
+FEW = 4  # points of the fast suite
 PIPELINE = """
 title: tiny
 stages:

@@ -23,10 +23,9 @@ from orchestration import backend, records, runner, spec, underway
 from orchestration.backend import Backend, Ended
 from orchestration.errors import LeoclrOpsError, StoreError
 from orchestration.prepare import prepare
-from orchestration.progress import Snapshot
+from orchestration.progress import Outcome, Snapshot
 from orchestration.schedule import Ask, Size
 from orchestration.storage import Home, write_atomic
-from orchestration.progress import Outcome
 from orchestration.tracking import Store
 
 PIPELINE = """
@@ -68,6 +67,12 @@ def fail(job: Job) -> Ended:
 def crash(job: Job) -> Ended:
     train(job, steps=1)
     return Ended(crashed=True, reason="WorkerCrashedError: it died")
+
+
+def finish_and_fail(job: Job) -> Ended:
+    """End badly, though the result is sealed."""
+    finish(job)
+    return Ended(reason="ControllerError: it could not say that it had ended")
 
 
 def vanish(job: Job) -> Ended:
@@ -301,6 +306,15 @@ def test_a_failure_blocks_what_needs_it_and_nothing_else(desk: Desk, cluster: Do
 def test_a_job_without_a_result_is_a_failure(desk: Desk, cluster: Double) -> None:
     cluster.scripts["linear", 1] = [vanish]
     assert desk.submit().failed == ("linear seed=1: its job ended without a whole result",)
+
+
+def test_a_job_that_says_it_failed_has_ended_well_when_its_result_is_whole(desk: Desk, cluster: Double) -> None:
+    cluster.scripts["pretrain", 0] = [finish_and_fail]
+    cluster.scripts["linear", 1] = [finish_and_fail]
+    assert not desk.submit().failed
+    assert cluster.started.count("pretrain 0") == cluster.started.count("linear 1") == 1
+    assert desk.statuses() == {name: ["FINISHED"] for name in ALL}
+    assert {run.tags.get(records.REASON, "") for (run,) in desk.runs().values()} == {""}
 
 
 def test_what_failed_is_continued_in_its_own_run(desk: Desk, cluster: Double) -> None:
