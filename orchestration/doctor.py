@@ -110,6 +110,9 @@ def _ray() -> list[Finding]:
     answer = _probe(RAY)
     if isinstance(answer, str):
         return [Finding("Ray", "fail", answer, "run `make` to install ray[train,tune]")]
+    if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token":
+        todo = "unset RAY_AUTH_MODE: Ray's ports are open on all interfaces, and its token is what keeps others out"
+        return [Finding("Ray", "warn", f"{answer['ray']}, which asks nobody for a token", todo)]
     return [Finding("Ray", "ok", f"{answer['ray']}, with Ray Train")]
 
 

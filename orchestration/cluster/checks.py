@@ -110,7 +110,11 @@ def _tracking(profile: ClusterProfile) -> list[Finding]:
         fact = f"{address} answers {health.status} to /health and {search.status} to a search"
         todo = "is it an MLflow server? A host name that it refuses must be in its --allowed-hosts"
         return [Finding("tracking", "fail", fact, todo)]
-    return [_mlflow_version(address, version.text.strip()), *_reach_of(tracking.uri, tracking.uri_here, "tracking")]
+    is_open = tracking.username is None
+    return [
+        _mlflow_version(address, version.text.strip(), is_open=is_open),
+        *_reach_of(tracking.uri, tracking.uri_here, "tracking"),
+    ]
 
 
 def _basic(username: str | None, password: Secret | None) -> dict[str, str]:
@@ -119,12 +123,13 @@ def _basic(username: str | None, password: Secret | None) -> dict[str, str]:
     return {"Authorization": "Basic " + base64.b64encode(f"{username}:{password.value()}".encode()).decode()}
 
 
-def _mlflow_version(address: str, theirs: str) -> Finding:
+def _mlflow_version(address: str, theirs: str, *, is_open: bool) -> Finding:
     ours = metadata.version("mlflow")
     if theirs.split(".")[:1] != ours.split(".")[:1]:
         todo = f"run a server of MLflow {ours.split('.')[0]}: the interfaces of major versions differ"
         return Finding("tracking", "fail", f"{address} has MLflow {theirs}, this machine {ours}", todo)
-    return Finding("tracking", "ok", f"MLflow {theirs} at {address}; {ours} here")
+    anybody = "; it asks nobody for a password: who reaches it can read and change all runs" if is_open else ""
+    return Finding("tracking", "ok", f"MLflow {theirs} at {address}; {ours} here{anybody}")
 
 
 def _reach_of(there: str, here: str | None, name: str) -> list[Finding]:

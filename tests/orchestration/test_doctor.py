@@ -51,6 +51,15 @@ def test_a_program_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> No
     assert doctor._probe("import time; time.sleep(60)") == "no answer in 1 s"
 
 
+def test_ray_without_a_token_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "RAY", 'print(\'{"ray": "2.60.0"}\')')
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    assert [finding.level for finding in doctor._ray()] == ["ok"]
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    (finding,) = doctor._ray()
+    assert (finding.level, finding.fact) == ("warn", "2.60.0, which asks nobody for a token")
+
+
 def test_a_driver_without_a_gpu_in_torch_is_a_warning_and_no_gpu_is_fine() -> None:
     assert doctor._gpu((), driver=True).level == "warn"
     assert doctor._gpu((), driver=False).level == "ok"

@@ -116,6 +116,13 @@ def test_mlflow_is_told_user_and_password() -> None:
     assert finding.level == "ok"
 
 
+def test_a_tracking_server_without_a_password_is_said_to_be_open() -> None:
+    with serving(Services()) as address:
+        (finding,) = checks._tracking(made(address))
+    assert finding.level == "ok"
+    assert "who reaches it can read and change all runs" in finding.fact
+
+
 def test_loopback_as_the_nodes_address_is_a_warning() -> None:
     with serving(Services()) as address:
         ok, warning = checks._tracking(made(address, tracking={"uri": address}))
