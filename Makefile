@@ -4,6 +4,7 @@
 # make test-slow    the longer proofs
 # make measure      the figures of the README, by benchmarks/quickstart.py
 # make measure-methods   that every method learns, and what its steps cost, by benchmarks/methods.py
+# make audit        known advisories on what is installed, from PyPI's database; needs the network
 # make bench        this project beside named peers, by benchmarks/everything.py
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' && echo $$p && break; done)
@@ -14,7 +15,7 @@ INSTALLED := .venv/.installed
 export RAY_USAGE_STATS_ENABLED = 0
 export MLFLOW_DISABLE_TELEMETRY = true
 
-.PHONY: install quickstart test lint types contracts fast e2e test-slow measure measure-methods bench clean
+.PHONY: install quickstart test lint types contracts fast e2e test-slow measure measure-methods bench audit clean
 
 install: $(INSTALLED)
 
@@ -58,6 +59,10 @@ measure-methods: install
 bench: install
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev,bench]'
 	$(BIN)/python -m benchmarks.everything
+
+audit: install
+	$(BIN)/uv pip freeze --quiet --python $(BIN)/python --exclude-editable > .venv/installed.txt
+	$(BIN)/uv tool run pip-audit --strict --no-deps --disable-pip --requirement .venv/installed.txt
 
 clean:
 	rm -rf .venv .leoclr-ops .mypy_cache .ruff_cache .pytest_cache

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from tests.hostile import archives, pictures, watch, weights
 from tests.hostile.targets import TARGETS, Target
 
-FEW, MANY = 4, 100  # inputs of a share: FEW of them make the fast test, MANY the slow one
+FEW, MANY = 4, 80  # inputs of a share: FEW of them make the fast test, MANY the slow one
 
 
 @pytest.fixture(autouse=True)
