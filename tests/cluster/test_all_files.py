@@ -11,7 +11,7 @@ from tests.cluster.files import CLUSTER, HEAD, ROOT, commands, constraints, ours
 from tests.orchestration.test_cli import COMMANDS
 
 SCRIPTS = [path for path in ours() if path.suffix != ".md" and path.name != "make_bucket.py"]
-PAGES = [CLUSTER / "README.md", ROOT / "docs" / "cluster.md"]
+PAGES = [CLUSTER / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("cluster", "slurm", "kubernetes", "cloud"))]
 
 
 def named(path: Path) -> str:
