@@ -119,3 +119,11 @@ def test_a_process_without_torch_decodes_without_it() -> None:
         "sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], input=encoded(), check=True)
+
+
+def test_what_would_start_a_program_is_no_image() -> None:
+    """Pillow knows EPS, and has Ghostscript run what is in it."""
+    eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
+    assert Image.open(io.BytesIO(eps)).format == "EPS"
+    with pytest.raises(DataError, match=r"x\.jpg: not a readable image: no known image format"):
+        decode(eps, "x.jpg")
