@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.contract import Resources
@@ -133,6 +133,7 @@ def test_fewer_workers_take_longer() -> None:
     assert (slot.workers, slot.end_s) == (4, 200.0)
 
 
+@settings(deadline=None)  # the clock says nothing here
 @given(st.data())
 def test_nothing_is_held_twice_and_everything_runs(data: st.DataObject) -> None:
     nodes = [
