@@ -25,16 +25,18 @@ def chaos(
     """Strike small runs with faults; see whether all that is promised is kept."""
     import tempfile
 
+    from orchestration import stopping
     from orchestration.chaos import lab
 
     lab.require_linux()
     place = folder or Path(tempfile.gettempdir())
     place.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix="chaos-", dir=place))
-    if soak:
-        _soak(work, kills=kills, seed=seed, write=write)
-    else:
-        _matrix(work, only=only or [], seed=seed, write=write)
+    with stopping.stoppable():  # so that all that was started is ended
+        if soak:
+            _soak(work, kills=kills, seed=seed, write=write)
+        else:
+            _matrix(work, only=only or [], seed=seed, write=write)
 
 
 def _matrix(work: Path, *, only: list[str], seed: int, write: Path | None) -> None:

@@ -63,7 +63,7 @@ def gone(trial: Trial) -> Evidence:
 def locked(trial: Trial) -> Evidence:
     """Lock MLflow's SQLite file while a stage trains."""
     with trial.lab() as lab:
-        process = lab.start()
+        process = lab.begin()
         before = lab.wait_for_step(STEPS // 3, process)
         with closing(sqlite3.connect(lab.home.database, timeout=60, isolation_level=None)) as database:
             database.execute("BEGIN EXCLUSIVE")
@@ -77,7 +77,7 @@ def locked(trial: Trial) -> Evidence:
 def full(trial: Trial) -> Evidence:
     """Let the file system refuse what the process that trains writes."""
     with trial.lab() as lab:
-        process = lab.start()
+        process = lab.begin()
         lab.wait_for_step(STEPS + 10, process)
         trainer = lab.find(process, *TRAINERS)
         trainer.rlimit(resource.RLIMIT_FSIZE, (ROOM, ROOM))
@@ -91,7 +91,7 @@ def full(trial: Trial) -> Evidence:
 
 def _interrupted(trial: Trial, lab: Lab) -> int:
     """Submit, and press Ctrl-C in the middle of the second epoch; return the step."""
-    process = lab.start()
+    process = lab.begin()
     lab.wait_for_step(trial.random.randint(STEPS + 10, STEPS + 30), process)
     process.send_signal(signal.SIGINT)
     lab.wait(process, code=STOPPED)

@@ -25,6 +25,9 @@ from orchestration.storage import Home
 
 LIMIT_S = 600.0  # in which a command ends, or something is waited for: a busy machine needs minutes
 LOOK_S = 0.05
+STARTS = 5  # of a command whose Ray does not come up in time
+BUSY, STARTED = "Ray does not start", ": started ("  # what such a command says, and what one says that runs a stage
+RAYS = "submit", "sweep"  # the commands that start it
 ENDS_S = 20.0  # in which a command that is told to end does so, before it is killed
 KILLED = -signal.SIGKILL
 NAME = "small"
@@ -100,13 +103,27 @@ class Lab:
             raise Broken(f"exit code {process.returncode} where {code} was promised: {last}")
         return self.said(process)
 
+    def begin(self, *words: str) -> subprocess.Popen[str]:
+        """Start a command that starts Ray, and return it once a stage has started, or it has ended.
+
+        On a busy machine Ray gives up after 30 s: that is no fault of ours, and it is started again.
+        """
+        for _ in range(STARTS):
+            process = self.start(*words)
+            wait_for(
+                "a stage starts", lambda process=process: STARTED in self.said(process) or process.poll() is not None
+            )  # type: ignore[misc]
+            if process.poll() is None or BUSY not in self.said(process):
+                break
+        return process
+
     def submit(self) -> str:
         """Submit the pipeline, to its end."""
-        return self.wait(self.start())
+        return self.wait(self.begin())
 
     def tell(self, *words: str, code: int = 0) -> str:
         """Run a command, to its end."""
-        return self.wait(self.start(*words), code=code)
+        return self.wait(self.begin(*words) if words[0] in RAYS else self.start(*words), code=code)
 
     def status(self) -> list[dict[str, Any]]:
         """Return what `status --json` says."""

@@ -92,7 +92,7 @@ def twins(trial: Trial) -> Evidence:
 
 def _until(trial: Trial, lab: Lab) -> tuple[subprocess.Popen[str], int]:
     """Start a submission, and return it with the step at which it is in the middle of its second epoch."""
-    process = lab.start()
+    process = lab.begin()
     return process, lab.wait_for_step(trial.random.randint(STEPS + 10, STEPS + 30), process)
 
 

@@ -25,7 +25,7 @@ def tracking(trial: Trial) -> Evidence:
     """Kill MLflow's server while a stage trains, and start it again later."""
     with mlflow(trial.folder.parent / f"{trial.folder.name}-server") as server:  # noqa: SIM117
         with trial.lab(variables={"MLFLOW_TRACKING_URI": server.uri, **PATIENCE}) as lab:
-            process = lab.start()
+            process = lab.begin()
             before = lab.wait_for_step(STEPS // 3, process)
             server.kill()
             time.sleep(AWAY_S)
@@ -51,7 +51,7 @@ def search(trial: Trial) -> Evidence:
     """Kill the command that drives a sweep, and give it again."""
     with trial.lab() as lab:
         (lab.folder / "few.yaml").write_text(SWEEP)
-        process = lab.start("sweep", "few.yaml")
+        process = lab.begin("sweep", "few.yaml")
         lab.wait_for_step(STEPS // 2, process)
         lab.kill(process)
         lab.tell("sweep", "few.yaml")
