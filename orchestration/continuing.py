@@ -46,8 +46,8 @@ def until(stage: StageSpec) -> int | None:
 
 
 def _check_end(stage: StageSpec, where: Where) -> None:
-    epochs, end = stage.params_json["epochs"], until(stage)
-    if end is not None and end >= epochs:
+    end = until(stage)
+    if end is not None and end >= (epochs := stage.params_json["epochs"]):
         fact = f"a schedule of {epochs} epochs does not go on after epoch {end}"
         raise SpecError(fact, place=str(where((stage.name, "params", "until"))), hint="leave `until` out, or lower it")
 
