@@ -169,9 +169,9 @@ def test_folders_of_the_command_line_are_made_absolute(monkeypatch: pytest.Monke
 
 
 def test_names_complete_by_their_start() -> None:
-    assert "quickstart" in cli._complete_pipeline("qui")
+    assert "quickstart" in cli_runs.names("pipelines", "qui")
     assert "quickstart" in cli_tables.complete("")
-    assert cli._complete_pipeline("no such") == []
+    assert cli_runs.names("pipelines", "no such") == []
 
 
 def test_a_closed_pipe_is_no_mistake() -> None:
