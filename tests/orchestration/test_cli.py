@@ -14,7 +14,8 @@ from orchestration.cli import app
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "help.txt"
 COMMANDS = (
-    "", "submit", "plan", "status", "logs", "cancel", "attach", "resume", "table", "table show", "table verify", "ui", "doctor", "clusters",
+    "", "submit", "plan", "status", "logs", "cancel", "attach", "resume", "table", "table show", "table verify", "ui",
+    "doctor", "clusters",
     "pipelines", "sweep", "sweeps", "report", "explain", "import", "export", "data", "data check", "data fetch",
     "data pack", "data push", "gc", "reconcile", "chaos",
 )  # fmt: skip
