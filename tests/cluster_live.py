@@ -19,7 +19,9 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -93,10 +95,9 @@ def postgres(folder: Path) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="pg", dir="/tmp") as short:  # the path of a socket has 107 characters
         own, data = _somebody_else(), Path(short) / "data"
         if own:
-            os.chown(short, *own.values())
-            own["extra_groups"] = []
+            os.chown(short, own["user"], own["group"])
         command = [str(found[0] / "initdb"), "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "-N"]
-        subprocess.run([*command, "--locale=C"], check=True, capture_output=True, cwd="/", **own)  # type: ignore[call-overload]
+        subprocess.run([*command, "--locale=C"], check=True, capture_output=True, cwd="/", **own)
         command = [str(found[0] / "postgres"), "-D", str(data), "-k", short, "-h", "127.0.0.1", "-p", str(port), "-F"]
         log = folder / "postgres.log"
         with _running(command, log, {}, cwd="/", **own) as process:
@@ -190,7 +191,7 @@ def _ray(
         with _ray_once(words, own_ports, cpus=cpus, environment=environment) as (process, folder):
             log = folder / "start.log"
             try:
-                wait_for(lambda log=log: b"Ray runtime started" in log.read_bytes(), process, log)
+                wait_for(partial(_says, log, b"Ray runtime started"), process, log)
             except AssertionError:
                 if tries_left and b"timed out during startup" in log.read_bytes():
                     continue
@@ -236,13 +237,17 @@ def _running(
         end(process)
 
 
-def _somebody_else() -> dict[str, object]:
+def _somebody_else() -> dict[str, Any]:
     """Return the user that PostgreSQL runs as where we are root, whom it refuses."""
     if os.geteuid() != 0:
         return {}
     known = {each.pw_name: each for each in pwd.getpwall()}
     user = known.get("postgres") or known["nobody"]
-    return {"user": user.pw_uid, "group": user.pw_gid}
+    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+
+
+def _says(log: Path, words: bytes) -> bool:
+    return words in log.read_bytes()
 
 
 def _listens(port: int) -> bool:

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -110,12 +111,14 @@ class Lab:
         """
         for _ in range(STARTS):
             process = self.start(*words)
-            wait_for(
-                "a stage starts", lambda process=process: STARTED in self.said(process) or process.poll() is not None
-            )  # type: ignore[misc]
+            wait_for("a stage starts", partial(self._has_begun, process))
             if process.poll() is None or BUSY not in self.said(process):
                 break
         return process
+
+    def _has_begun(self, process: subprocess.Popen[str]) -> bool:
+        """Return whether a command runs a stage, or has ended."""
+        return STARTED in self.said(process) or process.poll() is not None
 
     def submit(self) -> str:
         """Submit the pipeline, to its end."""
