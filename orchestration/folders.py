@@ -90,8 +90,9 @@ class StageFolder:
         return Sealed(folder, json.loads((folder / "metrics.json").read_text()), ended_ms)
 
     def drop_result(self) -> None:
-        """Remove what MLflow has now; log, journal and run id stay."""
-        shutil.rmtree(self.path / "result", ignore_errors=True)
+        """Remove what MLflow has now, and what a killed worker left of its checkpoints; log, journal, run id stay."""
+        for part in ("result", "checkpoints"):
+            shutil.rmtree(self.path / part, ignore_errors=True)
         if self.far:
             with contextlib.suppress(StoreError):  # recorded it is; `gc` finds what is left
                 self.far.drop(self.path)

@@ -49,13 +49,14 @@ def _stage(folder: StageFolder, store: Store) -> Iterator[str]:
             yield _removed(draft, folder.path.parent)
     run_id = folder.run_id()
     found = store.stage_runs([run_id]).get(run_id) if run_id else None
-    if found is None or not (folder.path / "result").exists():
+    left = [part for part in ("result", "checkpoints") if (folder.path / part).exists()]
+    if found is None or not left:
         return
     title = f"{found.stage} {found.arm}".rstrip()
     if found.status == "FINISHED":
         folder.drop_result()
-        yield f"removed the copy of the result of {title}, which run {found.run_id[:8]} has"
-    elif sealed := folder.sealed():
+        yield f"removed {' and '.join(left)} of {title}, whose result run {found.run_id[:8]} has"
+    elif "result" in left and (sealed := folder.sealed()):
         _record(folder, found.run_id, sealed, store)
         yield f"recorded the result of {title}, run {found.run_id[:8]}"
 

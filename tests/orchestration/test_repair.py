@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -68,17 +69,19 @@ def test_a_sealed_result_is_recorded_with_its_whole_history(run: StageRun, store
 def test_what_is_left_of_a_recorded_result_goes(run: StageRun, store: Store, home: Home) -> None:
     path = path_of(run, home)
     list(repair.repair(home, store))
-    (path / "result").mkdir()
+    for part in ("result", "checkpoints/00000002"):
+        (path / part).mkdir(parents=True)
     (path / "result/manifest.json").write_text("{}")  # killed while it was removed
     title = f"{run.stage} {run.arm}"
     assert list(repair.repair(home, store)) == [
-        f"removed the copy of the result of {title}, which run {run.run_id[:8]} has"
+        f"removed result and checkpoints of {title}, whose result run {run.run_id[:8]} has"
     ]
-    assert not (path / "result").exists()
+    assert not (path / "result").exists() and not (path / "checkpoints").exists()
 
 
 def test_drafts_and_torn_snapshots_go_and_all_else_stays(run: StageRun, store: Store, home: Home) -> None:
     path = path_of(run, home)
+    shutil.rmtree(path / "result")  # not so far yet
     (path / "checkpoints/00000010").mkdir(parents=True)
     (path / "checkpoints/.draft-4711").mkdir()
     (path / ".result-4711").mkdir()
@@ -92,7 +95,7 @@ def test_drafts_and_torn_snapshots_go_and_all_else_stays(run: StageRun, store: S
     lines = list(repair.repair(home, store))
     assert sum("which was not finished" in line for line in lines) == 7
     assert {each.name for each in path.iterdir()} == {
-        "checkpoints", "journal.jsonl", "journal.sent", "lock", "run.json", "worker.lock"
+        "checkpoints", "journal.jsonl", "lock", "run.json", "worker.lock"
     }  # fmt: skip
     assert [each.name for each in (path / "checkpoints").iterdir()] == ["00000010"]
     assert [each.name for each in upload.parent.iterdir()] == [".artifact.uploading.new"]
