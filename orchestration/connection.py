@@ -90,7 +90,7 @@ def _failures() -> tuple[type[Exception], ...]:
     """Return what a store raises: what was never imported was not raised either."""
     theirs = (("mlflow.exceptions", "MlflowException"), ("sqlalchemy.exc", "SQLAlchemyError"))
     known = [getattr(sys.modules[module], name) for module, name in theirs if module in sys.modules]
-    return (sqlite3.Error, OSError, *known)
+    return (sqlite3.Error, OSError, ImportError, *known)  # the last: a database whose driver is not installed
 
 
 def _without_password(fact: str, uri: str) -> str:

@@ -135,6 +135,15 @@ def test_a_replay_adds_nothing_and_finishing_twice_is_finishing_once(store: Stor
     assert store.past_runs()[0].seconds == 5.0
 
 
+def test_a_database_without_its_driver_is_told_without_the_password(home: Home) -> None:
+    with pytest.raises(StoreError) as caught:
+        Store.open(home, "postgresql+nobodys://ann:secret@127.0.0.1:9/runs")
+    with pytest.raises(StoreError) as other:
+        Store.open(home, "postgresql+asyncpg://ann:secret@127.0.0.1:9/runs")
+    assert "asyncpg" in str(other.value)
+    assert "secret" not in str(caught.value) + str(other.value)
+
+
 def test_infinity_and_nan_survive(store: Store) -> None:
     run_id = _begin(store, _planned(), _submit(store))
     values = {"up": math.inf, "down": -math.inf, "none": math.nan, "large": 1e300}
