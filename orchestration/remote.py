@@ -93,11 +93,11 @@ def await_run(
 ) -> str | None:
     """Return the run that a job has opened, as soon as it has; `tell` is told what the job is doing before.
 
-    None where it has none after `most_s` seconds.
+    None where it waits for the cluster for more than `most_s` seconds: one that has begun opens its run in a moment.
     Raises: ClusterProblem when the job ends without one, with the last words of its log.
     """
-    told, began = "", time.monotonic()
-    while most_s is None or time.monotonic() - began < most_s:
+    told, began, is_waiting = "", time.monotonic(), False
+    while not is_waiting or most_s is None or time.monotonic() - began < most_s:
         if found := store.of_job(job_id):
             return found.run_id
         job = api.find(profile, job_id)
@@ -107,6 +107,7 @@ def await_run(
             raise _unopened(profile, job_id, job)
         if told != (told := f"job {job_id}: {job.status.lower()}"):
             tell(told)
+        is_waiting = job.status == "PENDING"
         time.sleep(POLL_S)
     return None
 

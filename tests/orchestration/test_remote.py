@@ -65,6 +65,7 @@ def submission(store: Store, run_id: str) -> Submission:
 
 
 def test_a_pipeline_is_sent_as_it_runs_there(folder: Path, head: Head) -> None:
+    head.first = "PENDING"  # it waits for the cluster, so that a client that detaches does not wait for its run
     done = runner.invoke(
         app, ["submit", "tiny.yaml", "--cluster", "ours", "--detach", "--set", "pretrain.params.epochs=3"]
     )
@@ -120,6 +121,7 @@ def test_a_token_that_is_refused_is_told_before_anything_is_sent(
 
 
 def test_a_sweep_is_sent_with_its_base(folder: Path, head: Head) -> None:
+    head.first = "PENDING"
     (folder / "rates.yaml").write_text(
         "base: tiny.yaml\nset: {pretrain.params.epochs: 1}\naxes: {pretrain.params.lr: [0.1, 0.2]}\n"
         "objectives: {kNN: {stage: knn, metric: top1, direction: max}}\nseeds: [0]\n"
@@ -176,6 +178,13 @@ def test_a_job_that_ends_before_it_opens_a_run_leaves_its_last_words(
     head.jobs["tiny-1"]["status"] = "PENDING"
     assert remote.await_run(profile, store, "tiny-1", tell=told.append, most_s=0.2) is None
     assert told == ["job tiny-1: pending"]
+
+    def begun(line: str) -> None:
+        head.jobs["tiny-1"]["status"] = "FAILED"  # a look later
+
+    head.jobs["tiny-1"]["status"] = "RUNNING"
+    with pytest.raises(ClusterProblem):  # one that runs is waited for, however long it takes to open its run
+        remote.await_run(profile, store, "tiny-1", tell=begun, most_s=0.0)
 
 
 def test_where_a_run_continues(folder: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

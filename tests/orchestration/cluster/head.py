@@ -40,6 +40,7 @@ class Head:
     packages: dict[str, bytes] = field(default_factory=dict)
     uploads: int = 0
     loses_reply: bool = False  # it starts the job, and the connection breaks
+    first: str = "RUNNING"  # status of a job that was started
     is_full: bool = False  # it refuses what it is asked
 
     def answer(self, method: str, path: str, body: bytes) -> tuple[int, str]:
@@ -71,7 +72,7 @@ class Head:
             return 500, "No available agent to submit job, please try again later."
         if job_id in self.jobs:
             return 500, TAKEN.format(job_id)
-        self.jobs[job_id] = {**asked, "status": "RUNNING", "message": "", "logs": "one\ntwo\n"}
+        self.jobs[job_id] = {**asked, "status": self.first, "message": "", "logs": "one\ntwo\n"}
         return 200, json.dumps({"job_id": job_id, "submission_id": job_id})
 
 
