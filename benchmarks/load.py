@@ -27,6 +27,7 @@ from mlflow.store.tracking import sqlalchemy_store as sqlalchemy_store  # an imp
 import jobs
 from benchmarks import load_submits, many_runs
 from orchestration import provenance, spec
+from orchestration.chaos import page
 from orchestration.errors import StoreError
 from orchestration.plan import Plan
 from orchestration.prepare import prepare
@@ -196,7 +197,7 @@ def main() -> None:
     if asked.write:
         versions, today = provenance.versions(), datetime.datetime.now(datetime.UTC).date()
         about = f"{today}, {os.cpu_count()} cores, MLflow {versions['mlflow']}, {asked.minutes:g} minutes a store:"
-        asked.write.write_text("\n".join([about, "", *lines, ""]))
+        asked.write.write_text(page.put(asked.write.read_text(), "load", "\n".join([about, "", *lines])))
 
 
 if __name__ == "__main__":
