@@ -93,17 +93,17 @@ def await_run(
 ) -> str | None:
     """Return the run that a job has opened, as soon as it has; `tell` is told what the job is doing before.
 
-    None where it waits for the cluster for more than `most_s` seconds: one that has begun opens its run in a moment.
+    A new cluster counts anew, and a run may be tagged with a job of the same id on a lost one: what began before the
+    job is not its own, by the clock of the head that both times are of. None where it waits for the cluster for more
+    than `most_s` seconds: one that has begun opens its run in a moment.
     Raises: ClusterProblem when the job ends without one, with the last words of its log.
     """
     told, began, is_waiting = "", time.monotonic(), False
     while not is_waiting or most_s is None or time.monotonic() - began < most_s:
-        if found := store.of_job(job_id):
+        job = api.find(profile, job_id)  # before the run: one of a job that is over was opened by then
+        if job and (found := store.of_job(job_id)) and found.attempt_ms >= job.started_ms:
             return found.run_id
-        job = api.find(profile, job_id)
         if job is None or job.is_over:
-            if found := store.of_job(job_id):  # it was opened between the two looks
-                return found.run_id
             raise _unopened(profile, job_id, job)
         if told != (told := f"job {job_id}: {job.status.lower()}"):
             tell(told)

@@ -33,6 +33,7 @@ class Job:
     id: str
     status: str  # PENDING, RUNNING, or one of OVER
     message: str
+    started_ms: int  # Unix time, by the clock of the head
 
     @property
     def is_over(self) -> bool:
@@ -48,7 +49,8 @@ def find(profile: ClusterProfile, job_id: str) -> Job | None:
     if answer.status == 404:
         return None
     _require(profile, answer, f"to look for job {job_id}")
-    return Job(job_id, str(answer.field("status") or ""), printable(answer.field("message") or "")[:2000])
+    message, started = printable(answer.field("message") or "")[:2000], answer.field("start_time") or "0"
+    return Job(job_id, str(answer.field("status") or ""), message, int(started) if started.isdecimal() else 0)
 
 
 def submit(

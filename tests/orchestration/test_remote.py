@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 from orchestration import reconcile, remote, spec
 from orchestration.cli import app
+from orchestration.cluster import find
 from orchestration.cluster.api import ClusterProblem
 from orchestration.errors import LeoclrOpsError, NotFound, SpecError
 from orchestration.records import Submission
@@ -185,6 +186,18 @@ def test_a_job_that_ends_before_it_opens_a_run_leaves_its_last_words(
     head.jobs["tiny-1"]["status"] = "RUNNING"
     with pytest.raises(ClusterProblem):  # one that runs is waited for, however long it takes to open its run
         remote.await_run(profile, store, "tiny-1", tell=begun, most_s=0.0)
+
+
+def test_a_run_of_a_job_that_was_called_the_same_on_a_lost_cluster_is_not_taken_for_its_own(
+    folder: Path, head: Head, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = begin(store, folder, monkeypatch, "tiny-1")
+    profile = find.load("ours")
+    began_ms = submission(store, run_id).attempt_ms
+    head.jobs["tiny-1"] = {"status": "PENDING", "message": "", "logs": "", "start_time": began_ms}
+    assert remote.await_run(profile, store, "tiny-1", tell=print, most_s=0.2) == run_id
+    head.jobs["tiny-1"]["start_time"] = began_ms + 1
+    assert remote.await_run(profile, store, "tiny-1", tell=print, most_s=0.2) is None
 
 
 def test_where_a_run_continues(folder: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

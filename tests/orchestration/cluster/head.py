@@ -72,7 +72,7 @@ class Head:
             return 500, "No available agent to submit job, please try again later."
         if job_id in self.jobs:
             return 500, TAKEN.format(job_id)
-        self.jobs[job_id] = {**asked, "status": self.first, "message": "", "logs": "one\ntwo\n"}
+        self.jobs[job_id] = {**asked, "status": self.first, "message": "", "start_time": 7, "logs": "one\ntwo\n"}
         return 200, json.dumps({"job_id": job_id, "submission_id": job_id})
 
 

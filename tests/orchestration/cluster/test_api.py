@@ -33,7 +33,7 @@ def test_a_job_is_started_once_however_often_it_is_asked_for(profile: ClusterPro
     assert submit(profile) is False
     assert head.jobs.keys() == {"small-1"}
     assert head.jobs["small-1"]["runtime_env"] == {"env_vars": {"A": "b"}}
-    assert api.find(profile, "small-1") == api.Job("small-1", "RUNNING", "")
+    assert api.find(profile, "small-1") == api.Job("small-1", "RUNNING", "", 7)
 
 
 def test_a_lost_reply_is_no_failure(profile: ClusterProfile, head: Head) -> None:
