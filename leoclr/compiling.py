@@ -10,8 +10,6 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
-from leoclr.data.digest_cache import cache_home
-
 if TYPE_CHECKING:  # a plan reads `Compile` and needs no torch for it
     import torch
     from torch import nn
@@ -52,6 +50,8 @@ def own_cache() -> None:
 
     Its own choice is /tmp/torchinductor_NAME: whoever makes that folder first puts there what this process will run.
     """
+    from leoclr.data.digest_cache import cache_home  # here, since it imports numpy
+
     folder = cache_home() / "compiled"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))

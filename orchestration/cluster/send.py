@@ -46,7 +46,7 @@ class Parcel:
         """Return the id of a job that runs it.
 
         >>> Parcel("quickstart", ("submit", "pipeline.yaml"), {}).job_id(2)
-        'quickstart-4a6d6d6f94d7-2'
+        'quickstart-160c00705eb9-2'
         """
         return f"{self.name[:40].strip('.-_')}-{self.digest}-{attempt}"
 

@@ -142,10 +142,10 @@ def _at_the_end(result: SweepResult) -> SweepResult:
 
 def _schedules(result: SweepResult) -> list[Block]:
     """Return what the members of a population trained with, generation by generation: the best one first."""
+    if not any(trial.before for trial in result.trials):
+        return []
     objective = result.objectives[0]
     ended = [(trial, value) for trial in result.trials if (value := result_of(trial, objective)) is not None]
-    if not any(trial.before for trial, _ in ended):
-        return []
     sign = -1 if objective.direction == "max" else 1
     rows = [["Trial", *(axis_title(axis.name) for axis in result.axes), with_unit(objective)]]
     for trial, value in sorted(ended, key=lambda pair: (sign * pair[1], pair[0].number)):

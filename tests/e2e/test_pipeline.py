@@ -151,6 +151,6 @@ def test_an_arm_that_diverges_is_told_and_the_other_one_finishes(tmp_path: Path)
     }
     failed = runs["lr=1e+30", "pretrain"]
     assert "lower the learning rate" in failed.tags["leoclr.reason"]
-    assert f"failed in run {failed.run_id[:8]}" in done.stdout
+    assert f"diverged in run {failed.run_id[:8]}" in done.stdout
     assert runs["lr=0.01", "linear"].run_id[:8] in done.stdout
     assert "Diverged" in project.cli("logs", submission.run_id[:8]).stdout

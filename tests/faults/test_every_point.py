@@ -72,8 +72,10 @@ class Nursery:
     def close(self) -> None:
         """Let it end."""
         assert self._process.stdin
+        assert self._process.stdout
         self._process.stdin.close()
         self._process.wait(60)
+        self._process.stdout.close()
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +118,7 @@ def sweep(nursery: Nursery, folder: Path) -> None:
     assert nursery.command(folder, ["reconcile"]) == 0, (folder / "output.txt").read_text()
 
 
+@pytest.mark.slow
 def test_the_points_are_those_that_matter(nursery: Nursery, calm: dict[str, Any]) -> None:
     names = {name for name, _ in points(nursery)}
     assert {"mlflow create_run", "mlflow log_batch", "mlflow set_terminated", "mlflow log_artifact"} <= names
@@ -126,6 +129,7 @@ def test_the_points_are_those_that_matter(nursery: Nursery, calm: dict[str, Any]
     assert len(calm["histories"]["pretrain"]) > 10
 
 
+@pytest.mark.slow
 def test_killed_at_a_few_points(nursery: Nursery, calm: dict[str, Any]) -> None:
     every = points(nursery)
     assert sum(strike(nursery, calm, point) for point in every[3 :: len(every) // FEW])
