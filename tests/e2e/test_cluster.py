@@ -148,7 +148,7 @@ def test_a_quickstart_that_is_sent_ends_without_its_client(cluster: Cluster) -> 
     assert look["state"] == "done"
     assert {stage["state"] for stage in look["stages"]} == {"done"}
     top1 = next(stage["metrics"]["top1"] for stage in look["stages"] if stage["name"] == "linear")
-    assert any(f"{top1:.1f}" in line for line in printed.splitlines() if line.startswith("LeOCLR "))
+    assert f"{top1:.1f}" in next(line for line in printed.splitlines() if line.startswith("linear top-1"))
     assert colleague.run("table", "quickstart", "--submission", run_id[:8])
     linear = next(stage["run_id"] for stage in look["stages"] if stage["name"] == "linear")
     assert "finished: " in colleague.run("logs", linear)
