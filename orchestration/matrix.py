@@ -21,6 +21,7 @@ from orchestration.errors import SpecError, did_you_mean
 MAX_ARMS = 1000
 _LABEL = re.compile(r"[A-Za-z0-9._/+:-]{1,64}")
 _AXIS = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_SHOWN = 200  # characters of a `--set` in a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,8 @@ def parse(override: str) -> Change:
     >>> parse("pretrain.params.epochs=2").path
     ('pretrain', 'params', 'epochs')
     """
-    place = Place(f"--set {printable(override)}")
+    text = printable(override)
+    place = Place("--set " + (text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."))
     path, equals, value = override.partition("=")
     if not equals or not path:
         raise SpecError("expected PATH=VALUE", place=str(place), hint="such as --set pretrain.params.epochs=2")

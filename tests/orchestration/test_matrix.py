@@ -150,3 +150,9 @@ def test_set_picks_among_named_values_and_keeps_their_meaning() -> None:
         override_head(document, parse("title.x=1"), FILE)
     with pytest.raises(SpecError, match="names no key"):
         override_head(document, parse("data=1"), FILE)
+
+
+def test_a_long_override_is_shortened_in_its_message() -> None:
+    with pytest.raises(SpecError) as caught:
+        parse("x" * 5000)
+    assert len(str(caught.value)) < 400
