@@ -30,7 +30,7 @@ from orchestration import mirror, records, storage
 from orchestration.cluster.objects import Stat
 from orchestration.mirror import Mirror
 from orchestration.records import StageRun
-from orchestration.storage import Home
+from orchestration.storage import NODE, Home
 from orchestration.table.chain import Chain
 from orchestration.tracking import Store
 
@@ -56,7 +56,7 @@ def find(home: Home, store: Store, *, older_s: float, superseded: bool = False) 
     """Yield what may go and did not change for `older_s` seconds. Raises: StoreError."""
     before_s = time.time() - older_s
     known = _Known(store)
-    for folder in _entries(home.path / "stages", home.path / "work"):
+    for folder in _entries(home.path / "stages", home.path / NODE):
         yield from _stage(folder, known, before_s)
     idle = not store.running()[0]
     if idle:

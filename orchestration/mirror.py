@@ -11,7 +11,7 @@
 
 A sealed folder is there once its manifest is, which is written last. A file of it lies under its own sha256, so that
 two writers can never make one folder of their halves. Keys are the paths below the home; on a node a stage is computed
-in `work/` of its home, and a driver sees it in `stages/`.
+in `node/` of its home, and a driver sees it in `stages/`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from orchestration.cluster import transfer
 from orchestration.cluster.bucket import Bucket
 from orchestration.cluster.objects import Objects
 from orchestration.cluster.transfer import Damaged
-from orchestration.storage import MANIFEST, Home, inside, sha256, write_atomic
+from orchestration.storage import MANIFEST, NODE, Home, inside, sha256, write_atomic
 
 JOURNAL, LOG, RUN, ATTEMPT = "journal.jsonl", "log.txt", "run.json", "attempt"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -49,7 +49,7 @@ class Mirror:
     def key(self, path: Path) -> str:
         """Return the key of a path below the home."""
         first, *rest = path.relative_to(self.home).parts
-        return "/".join(["stages" if first == "work" else first, *rest])
+        return "/".join(["stages" if first == NODE else first, *rest])
 
     def manifest(self, folder: Path) -> str | None:
         """Return the manifest of a sealed folder, None where it is not there."""

@@ -24,7 +24,7 @@ from orchestration import mirror
 from orchestration.cluster.transfer import Damaged
 from orchestration.errors import StoreError
 from orchestration.mirror import ATTEMPT, JOURNAL, LOG, Mirror, Opened
-from orchestration.storage import MANIFEST, locked, write_atomic
+from orchestration.storage import MANIFEST, NODE, locked, write_atomic
 
 SEND_S = 3.0  # between two looks at journal and log
 BYTES_PER_S = 100_000  # of a file that is sent whole each time: a long one is sent less often
@@ -175,7 +175,7 @@ class Sender:
             self._far.send(opened)
             self._seal(opened)
         self._far.drop(self._folder / "checkpoints")
-        if self._folder.parent.name == "work":  # a trial's is small, and its stage asks for it again
+        if self._folder.parent.name == NODE:  # a trial's is small, and its stage asks for it again
             shutil.rmtree(result, ignore_errors=True)
 
     def _work(self) -> None:

@@ -3,7 +3,7 @@
 home/mlflow.db                    runs, params, metrics (SQLite)
 home/artifacts/                   MLflow's artifact root
 home/stages/<fingerprint>/        lock, run.json, journal.jsonl, log.txt, checkpoints/, result/
-home/work/<fingerprint>/          with a mirror: what this node computes of a stage
+home/node/<fingerprint>/          with a mirror: what this node computes of a stage
 home/submissions/<plan>.json      which MLflow run a plan is recorded in
 home/data/<data set>/             generated data
 home/stores/<address>/            the small files of a packed data set in a bucket
@@ -27,6 +27,7 @@ import filelock
 from orchestration.errors import StoreError
 
 MANIFEST = "manifest.json"  # {"files": {file: {sha256, bytes}}} of all beside it; written last, so it commits a result
+NODE = "node"  # the folder of a home in which a node computes, where there is a mirror
 READ_BYTES = 1 << 20  # hashing a large file needs no more memory than this
 
 
@@ -65,7 +66,7 @@ class Home:
 
     def work(self, fingerprint: str) -> Path:
         """Return the folder in which a worker computes the stage: the same, or with a mirror one of its node."""
-        return self.path / "work" / safe_name(fingerprint) if self.mirror else self.stage(fingerprint)
+        return self.path / NODE / safe_name(fingerprint) if self.mirror else self.stage(fingerprint)
 
     def submission(self, fingerprint: str) -> Path:
         """Return the file that says which run the plan with this fingerprint is recorded in."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shutil
 import stat
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 
 from orchestration.cluster import profile
 from tests.cluster.files import CLUSTER, tree
+from tests.orchestration import s3
 
 SERVICES: dict[str, Any] = tree("compose/compose.yaml")["services"]
 
@@ -67,29 +69,18 @@ def test_the_local_profile_names_these_services() -> None:
 
 
 def test_the_bucket_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import runpy
-    import urllib.request
-
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    for name, value in {
-        "AWS_ENDPOINT_URL_S3": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "k",
-        "AWS_SECRET_ACCESS_KEY": "s",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    try:  # moto keeps what other tests of this process made
-        urllib.request.urlopen(urllib.request.Request(f"http://{host}:{port}/moto-api/reset", method="POST")).close()
+    with s3.empty() as address:
+        for name, value in {
+            "AWS_ENDPOINT_URL_S3": address,
+            "AWS_ACCESS_KEY_ID": "k",
+            "AWS_SECRET_ACCESS_KEY": "s",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }.items():
+            monkeypatch.setenv(name, value)
         for _ in range(2):
             found = runpy.run_path(str(CLUSTER / "compose" / "make_bucket.py"))
             names = [bucket["Name"] for bucket in found["s3"].list_buckets()["Buckets"]]
             assert names == ["leoclr-ops"]
-    finally:
-        server.stop()
 
 
 def test_compose_reads_it(tmp_path: Path) -> None:

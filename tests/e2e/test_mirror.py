@@ -46,7 +46,7 @@ def lose_the_node(made: Project, process: subprocess.Popen[str]) -> None:
         each.kill()
     process.wait()
     psutil.wait_procs(family, timeout=10)
-    for part in ("work", "stages", "submissions"):
+    for part in ("node", "stages", "submissions"):
         shutil.rmtree(made.home.path / part)
 
 

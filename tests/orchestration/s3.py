@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import http.client
 import threading
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,17 +27,25 @@ Change = Callable[[str, str, bytes], bytes]
 
 
 @contextmanager
-def server() -> Iterator[str]:
-    """Serve S3 on a port of its own, with one bucket; yield its address."""
+def empty() -> Iterator[str]:
+    """Serve S3 on a port of its own, without a bucket; yield its address."""
     moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     moto.start()
     host, port = moto.get_host_and_port()
     address = f"http://{host}:{port}"
-    client = bucket(address).client()
-    if NAME not in {each["Name"] for each in client.list_buckets()["Buckets"]}:
-        client.create_bucket(Bucket=NAME)
-    yield address
-    moto.stop()
+    try:  # moto keeps for the whole process what other servers of it were given
+        urllib.request.urlopen(urllib.request.Request(f"{address}/moto-api/reset", method="POST")).close()
+        yield address
+    finally:
+        moto.stop()
+
+
+@contextmanager
+def server() -> Iterator[str]:
+    """Serve S3 on a port of its own, with one bucket; yield its address."""
+    with empty() as address:
+        bucket(address).client().create_bucket(Bucket=NAME)
+        yield address
 
 
 def bucket(endpoint: str, prefix: str = "") -> Bucket:

@@ -30,7 +30,7 @@ def job(keeper: dict[str, str]) -> dict[str, object]:
         fingerprint="a" * 16,
         params={},
         resources=Resources(),
-        folder="/home/ann/work/a",
+        folder="/home/ann/node/a",
         data_root="/data",
         keeper=keeper,
     )

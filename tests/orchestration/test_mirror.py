@@ -60,7 +60,7 @@ class World:
         return Mirror(s3.objects(self._road.address, f"{self._prefix}/"), self.tmp / node)
 
     def work(self, node: str) -> Path:
-        return self.tmp / node / "work" / OURS
+        return self.tmp / node / "node" / OURS
 
     def keeper(self, node: str, **retention: int) -> Node:
         return Node(self.far(node), fingerprint=OURS, retention=Retention(**retention))
@@ -296,7 +296,7 @@ def test_a_worker_killed_in_mid_upload_leaves_the_checkpoint_before_it(world: Wo
         from tests.orchestration import s3
 
         address, prefix, home = sys.argv[1:]
-        work = Path(home, "work", "a" * 16)
+        work = Path(home, "node", "a" * 16)
         node = Node(Mirror(s3.objects(address, prefix), Path(home)), fingerprint="a" * 16, retention=Retention())
         with node.stage(work) as held:
             for total in (1, 2):

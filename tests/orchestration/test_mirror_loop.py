@@ -50,7 +50,7 @@ def run(home: Path, far: Mirror | None, *, stop_at: int = 0, **more: Any) -> Non
         fingerprint=OURS,
         params={"dataset": "digits", "seed": 3},
         resources=Resources(checkpoint_every_s=0, checkpoint_every_steps=3),
-        folder=str(home / "work" / OURS),
+        folder=str(home / "node" / OURS),
         data_root=str(home),
         **more,
     )
@@ -71,7 +71,7 @@ def state(result: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("stop_at", [2, 5, 11])
 def test_a_node_that_is_gone_changes_no_number(address: str, tmp_path: Path, stop_at: int) -> None:
     run(tmp_path / "calm", None)
-    calm = tmp_path / "calm" / "work" / OURS / "result"
+    calm = tmp_path / "calm" / "node" / OURS / "result"
     there = s3.objects(address, f"{tmp_path.name}/")
     with pytest.raises(SystemExit):
         run(tmp_path / "one", Mirror(there, tmp_path / "one"), stop_at=stop_at)
@@ -79,7 +79,7 @@ def test_a_node_that_is_gone_changes_no_number(address: str, tmp_path: Path, sto
     two = Mirror(there, tmp_path / "two")
     run(tmp_path / "two", two)
     if stop_at > 3:
-        assert "continues from checkpoint" in (tmp_path / "two" / "work" / OURS / "log.txt").read_text()
+        assert "continues from checkpoint" in (tmp_path / "two" / "node" / OURS / "log.txt").read_text()
     head = tmp_path / "head" / "stages" / OURS
     assert Mirror(there, tmp_path / "head").fetch(head / "result", fingerprint=OURS)
     assert state(head / "result") == state(calm)
@@ -91,12 +91,12 @@ def test_a_node_that_is_gone_changes_no_number(address: str, tmp_path: Path, sto
             for line in map(json.loads, path.read_text().splitlines())
             if "s" in line and "e" not in line
         ]
-        for path in (tmp_path / name / "work" / OURS / "journal.jsonl" for name in ("calm", "two"))
+        for path in (tmp_path / name / "node" / OURS / "journal.jsonl" for name in ("calm", "two"))
     ]
     assert steps[0] == steps[1]
-    assert two.checkpoints(tmp_path / "two" / "work" / OURS) == []
+    assert two.checkpoints(tmp_path / "two" / "node" / OURS) == []
     run(tmp_path / "three", Mirror(there, tmp_path / "three"))  # it is finished: nothing runs again
-    assert "already finished" in (tmp_path / "three" / "work" / OURS / "log.txt").read_text()
+    assert "already finished" in (tmp_path / "three" / "node" / OURS / "log.txt").read_text()
 
 
 def test_a_trial_is_seen_by_who_leads_the_grid(address: str, tmp_path: Path) -> None:

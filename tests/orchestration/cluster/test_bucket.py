@@ -6,19 +6,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from moto.server import ThreadedMotoServer
 
 from orchestration.cluster.bucket import Bucket
 from orchestration.errors import StoreError
+from tests.orchestration import s3
 
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with s3.empty() as address:
+        yield address
 
 
 def bucket(endpoint: str, **more: Any) -> Bucket:

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from moto.server import ThreadedMotoServer
 
 from orchestration.cluster import checks
 from orchestration.cluster.profile import ClusterProfile
 from orchestration.doctor import Finding
+from tests.orchestration import s3
 from tests.orchestration.cluster.services import Services, serving
 
 TOKEN = "s3cret-t0ken"
@@ -144,21 +144,16 @@ def test_a_folder_that_cannot_be_written_fails() -> None:
 
 
 def test_a_bucket_is_written_through_our_address_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    storage = {
-        "uri": "s3://absent/x", "endpoint": "http://s3.cluster.local:9000", "endpoint_here": f"http://{host}:{port}",
-        "region": "us-east-1", "access_key": {"env": "A_TOKEN"}, "secret_key": {"env": "A_TOKEN"},
-    }  # fmt: skip
-    try:
+    with s3.empty() as address:
+        storage = {
+            "uri": "s3://absent/x", "endpoint": "http://s3.cluster.local:9000", "endpoint_here": address,
+            "region": "us-east-1", "access_key": {"env": "A_TOKEN"}, "secret_key": {"env": "A_TOKEN"},
+        }  # fmt: skip
         profile = made("http://127.0.0.1:9", storage=storage, home=Path("/tmp/x"))
         (missing,) = checks._storage(profile)
         bucket = checks._bucket(profile.storage)
         bucket.client().create_bucket(Bucket="absent")
         (found,) = checks._storage(profile)
-    finally:
-        server.stop()
     assert (missing.level, missing.todo) == ("fail", "create the bucket, or correct storage.uri")
     assert found.level == "ok"
     assert TOKEN not in repr(bucket)
