@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import yaml
 
 from jobs import journal
 from orchestration.cancel import end_tree
@@ -32,28 +33,20 @@ RAYS = "submit", "sweep"  # the commands that start it
 ENDS_S = 20.0  # in which a command that is told to end does so, before it is killed
 KILLED = -signal.SIGKILL
 NAME = "small"
-PIPELINE = """
-title: small
-stages:
-  pretrain:
-    params:
-      dataset: mnist5k
-      method: leoclr
-      settings: {temperature: 0.1, momentum: 0.99, queue_size: 256, crop_scale: [0.3, 1.0], blur_p: 0.0}
-      backbone: resnet18
-      width: 4
-      stem: stride2
-      image_size: 28
-      epochs: EPOCHS
-      batch: 64
-      lr: LR
-      knn_every: 1
-    resources: {workers: WORKERS, cpus_per_worker: 0.5, checkpoint_every_steps: 10, hang_after_s: 15, max_failures: 3}
-  linear:
-    needs: [pretrain]
-    params: {dataset: mnist5k, protocol: small, settings: {epochs: 3}}
-"""
 STEPS = 62  # of an epoch
+RESOURCES: Mapping[str, object] = {"cpus_per_worker": 0.5, "checkpoint_every_steps": 10}  # of the pre-training
+
+
+def pipeline(resources: Mapping[str, object] = RESOURCES, *, epochs: int = 2, lr: float = 0.02) -> str:
+    """Return the YAML of a small pre-training, which has these resources, and a linear evaluation of it."""
+    params = {
+        "dataset": "mnist5k", "method": "leoclr", "settings": {"temperature": 0.1, "momentum": 0.99, "queue_size": 256},
+        "backbone": "resnet18", "width": 4, "stem": "stride2", "image_size": 28,
+        "epochs": epochs, "batch": 64, "lr": lr, "knn_every": 1,
+    }  # fmt: skip
+    linear = {"dataset": "mnist5k", "protocol": "small", "settings": {"epochs": 3}}
+    stages = {"pretrain": {"params": params, "resources": dict(resources)}}
+    return yaml.safe_dump({"title": NAME, "stages": {**stages, "linear": {"needs": ["pretrain"], "params": linear}}})
 
 
 class Broken(Exception):  # a promise was; its text says which
@@ -68,8 +61,8 @@ class Lab:
     ) -> None:
         folder.mkdir(parents=True)
         self.folder, self.home = folder, Home(folder / "home")
-        text = PIPELINE.replace("WORKERS", str(workers)).replace("EPOCHS", str(epochs)).replace("LR", str(lr))
-        (folder / f"{NAME}.yaml").write_text(text)
+        resources = {**RESOURCES, "workers": workers, "hang_after_s": 15, "max_failures": 3}
+        (folder / f"{NAME}.yaml").write_text(pipeline(resources, epochs=epochs, lr=lr))
         kept = {
             name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "MLFLOW_", "LEOCLR_"))
         }

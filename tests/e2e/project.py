@@ -13,44 +13,24 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
+from orchestration.chaos.lab import RESOURCES, pipeline
 from orchestration.storage import Home
 from orchestration.tracking import Store
 
 COMMAND = str(Path(sys.executable).with_name("leoclr-ops"))
-PIPELINE = """
-# One small pre-training and a linear evaluation of it.
-title: small
-stages:
-  pretrain:
-    params:
-      dataset: mnist5k
-      method: leoclr
-      settings: {temperature: 0.1, momentum: 0.99, queue_size: 256}
-      backbone: resnet18
-      width: 4
-      stem: stride2
-      image_size: 28
-      epochs: 2
-      batch: 64
-      lr: 0.01
-      knn_every: 1
-    resources: RESOURCES
-  linear:
-    needs: [pretrain]
-    params: {dataset: mnist5k, protocol: small, settings: {epochs: 3}}
-"""
 MEASURED = ("system/", "images_per_s")  # by the clock: differ from run to run
 
 
 class Project:
     """A folder with a pipeline file and a home."""
 
-    def __init__(self, folder: Path, workers: int, *, resources: str = "", address: str = "") -> None:
-        """Write the pipeline; `resources` replace those of the pre-training, `address` names a cluster to run on."""
+    def __init__(
+        self, folder: Path, workers: int | dict[str, int], *, epochs: int = 2, address: str = "", **resources: object
+    ) -> None:
+        """Write the pipeline; `resources` of the pre-training are added, `address` names a cluster to run on."""
         self.folder, self.home = folder, Home(folder / "home")
         self._variables = {"LEOCLR_OPS_HOME": str(self.home.path)} | ({"RAY_ADDRESS": address} if address else {})
-        whole = f"{{workers: {workers}, cpus_per_worker: 0.5, checkpoint_every_steps: 10}}"
-        (folder / "small.yaml").write_text(PIPELINE.replace("RESOURCES", resources or whole))
+        (folder / "small.yaml").write_text(pipeline({**RESOURCES, "workers": workers, **resources}, epochs=epochs))
 
     def start(self) -> subprocess.Popen[str]:
         return subprocess.Popen(

@@ -19,8 +19,8 @@ from typing import Any
 
 import pytest
 
+from orchestration.chaos.lab import pipeline
 from tests import cluster_live as live
-from tests.e2e.project import PIPELINE
 from tests.e2e.quickstart import COMMAND, QUICKSTART
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(1500)]
@@ -42,9 +42,7 @@ storage:
 home: {home}
 environment: {{code: wheel, variables: {{OMP_NUM_THREADS: "1"}}, send_secrets: true}}
 """
-SMALL = PIPELINE.replace("RESOURCES", "{cpus_per_worker: 0.5, checkpoint_every_steps: 10}").replace(
-    "epochs: 2", "epochs: 8"
-)
+SMALL = pipeline(epochs=8)
 
 
 @dataclass(frozen=True)

@@ -73,9 +73,9 @@ def test_a_node_that_is_taken_away_costs_no_step_and_no_failure(
     (tmp_path / "calm").mkdir()
     calm = Project(tmp_path / "calm", workers)
     calm.finish()
-    resources = f"{{workers: {workers}, placement: {placement}, checkpoint_every_s: 3600, max_failures: 0}}"
+    resources = {"placement": placement, "checkpoint_every_steps": 0, "checkpoint_every_s": 3600, "max_failures": 0}
     with cluster(nodes) as made:
-        project = Project(tmp_path, workers, resources=resources, address=made.address)
+        project = Project(tmp_path, workers, address=made.address, **resources)
         process = project.start()
         project.wait_for_step(75, process)
         before = busy(made)
@@ -93,9 +93,8 @@ def test_a_node_that_is_taken_away_costs_no_step_and_no_failure(
 
 
 def test_a_stage_whose_node_is_lost_goes_on_with_fewer_workers(tmp_path: Path) -> None:
-    resources = "{workers: {min: 1, max: 2}, checkpoint_every_steps: 10, max_failures: 1}"
     with cluster(2) as made:
-        project = Project(tmp_path, 2, resources=resources, address=made.address)
+        project = Project(tmp_path, {"min": 1, "max": 2}, address=made.address, max_failures=1)
         process = project.start()
         project.wait_for_step(75, process)
         assert "starts on cpu with 2 worker(s)" in log(project)
