@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import yaml
 
 from jobs import journal
+from orchestration import document
 from orchestration.cancel import end_tree
 from orchestration.errors import LeoclrOpsError
 from orchestration.storage import Home
@@ -46,7 +46,7 @@ def pipeline(resources: Mapping[str, object] = RESOURCES, *, epochs: int = 2, lr
     }  # fmt: skip
     linear = {"dataset": "mnist5k", "protocol": "small", "settings": {"epochs": 3}}
     stages = {"pretrain": {"params": params, "resources": dict(resources)}}
-    return yaml.safe_dump({"title": NAME, "stages": {**stages, "linear": {"needs": ["pretrain"], "params": linear}}})
+    return document.dump({"title": NAME, "stages": {**stages, "linear": {"needs": ["pretrain"], "params": linear}}})
 
 
 class Broken(Exception):  # a promise was; its text says which
