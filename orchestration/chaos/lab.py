@@ -22,6 +22,7 @@ import psutil
 from jobs import journal
 from orchestration import document
 from orchestration.cancel import end_tree
+from orchestration.document import Tree
 from orchestration.errors import LeoclrOpsError
 from orchestration.storage import Home
 
@@ -34,19 +35,22 @@ ENDS_S = 20.0  # in which a command that is told to end does so, before it is ki
 KILLED = -signal.SIGKILL
 NAME = "small"
 STEPS = 62  # of an epoch
-RESOURCES: Mapping[str, object] = {"cpus_per_worker": 0.5, "checkpoint_every_steps": 10}  # of the pre-training
+RESOURCES: Mapping[str, Tree] = {"cpus_per_worker": 0.5, "checkpoint_every_steps": 10}  # of the pre-training
 
 
-def pipeline(resources: Mapping[str, object] = RESOURCES, *, epochs: int = 2, lr: float = 0.02) -> str:
+def pipeline(resources: Mapping[str, Tree] = RESOURCES, *, epochs: int = 2, lr: float = 0.02) -> str:
     """Return the YAML of a small pre-training, which has these resources, and a linear evaluation of it."""
-    params = {
+    pretrain: Tree = {
         "dataset": "mnist5k", "method": "leoclr", "settings": {"temperature": 0.1, "momentum": 0.99, "queue_size": 256},
         "backbone": "resnet18", "width": 4, "stem": "stride2", "image_size": 28,
         "epochs": epochs, "batch": 64, "lr": lr, "knn_every": 1,
     }  # fmt: skip
-    linear = {"dataset": "mnist5k", "protocol": "small", "settings": {"epochs": 3}}
-    stages = {"pretrain": {"params": params, "resources": dict(resources)}}
-    return document.dump({"title": NAME, "stages": {**stages, "linear": {"needs": ["pretrain"], "params": linear}}})
+    linear: Tree = {"dataset": "mnist5k", "protocol": "small", "settings": {"epochs": 3}}
+    stages: Tree = {
+        "pretrain": {"params": pretrain, "resources": dict(resources)},
+        "linear": {"needs": ["pretrain"], "params": linear},
+    }
+    return document.dump({"title": NAME, "stages": stages})
 
 
 class Broken(Exception):  # a promise was; its text says which

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from orchestration.chaos.lab import RESOURCES, pipeline
+from orchestration.document import Tree
 from orchestration.storage import Home
 from orchestration.tracking import Store
 
@@ -24,9 +25,7 @@ MEASURED = ("system/", "images_per_s")  # by the clock: differ from run to run
 class Project:
     """A folder with a pipeline file and a home."""
 
-    def __init__(
-        self, folder: Path, workers: int | dict[str, int], *, epochs: int = 2, address: str = "", **resources: object
-    ) -> None:
+    def __init__(self, folder: Path, workers: Tree, *, epochs: int = 2, address: str = "", **resources: object) -> None:
         """Write the pipeline; `resources` of the pre-training are added, `address` names a cluster to run on."""
         self.folder, self.home = folder, Home(folder / "home")
         self._variables = {"LEOCLR_OPS_HOME": str(self.home.path)} | ({"RAY_ADDRESS": address} if address else {})
