@@ -15,6 +15,7 @@ from orchestration.errors import NotFound
 from orchestration.progress import Outcome, Snapshot, StageState, StageView
 from orchestration.reconcile import reconcile
 from orchestration.records import StageRun, Submission
+from orchestration.stopping import CANCELLED, STOPPED
 from orchestration.tracking import PROVENANCE, Store
 
 POLL_S, SWEEP_POLL_S = 1.0, 5.0  # between two looks at the store
@@ -48,6 +49,19 @@ def outcome(submission: Submission, snapshot: Snapshot) -> Outcome:
     failed = [view for view in snapshot.stages if view.state == "failed"]
     reasons = tuple(f"{view.name} {view.arms[0] if view.arms else ''}".rstrip() + f": {view.note}" for view in failed)
     return Outcome(submission.run_id, reasons, submission.status == "KILLED")
+
+
+def running(store: Store, fingerprint: str) -> str | None:
+    """Return the run in which a plan is under way, None where it is not."""
+    found = (each.run_id for each in store.running()[0] if each.fingerprint == fingerprint)
+    return next(found, None)
+
+
+def is_lost(store: Store, run_id: str) -> bool:
+    """Return whether a submission ended since its process did, and not as somebody wished."""
+    tags = store.tags(run_id)
+    found = store.submission(run_id)
+    return found is not None and found.status == "KILLED" and tags.get(records.REASON) not in (STOPPED, CANCELLED)
 
 
 def find(store: Store, reference: str) -> str:

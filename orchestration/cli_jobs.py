@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,7 +40,7 @@ def attach(run: Run) -> None:
 
     _, store = opening.known()
     run_id = attaching.find(store, run)
-    outcome = _watch(store, run_id)
+    outcome = cli_runs.watch(store, run_id)
     if (ended := store.submission(run_id)) is not None:
         cli_tables.end(outcome, store, remote.recorded(store, ended))
     else:
@@ -63,7 +62,7 @@ def resume(
     from orchestration import look, opening, remote
 
     _, store = opening.known()
-    stopped = remote.await_silence(store, look.find(store, run)[0].run_id, _tell)
+    stopped = remote.await_silence(store, look.find(store, run)[0].run_id, cli_runs.tell)
     loaded = remote.recorded(store, stopped, sets or ())
     profile = remote.profile_for(store, stopped, cluster=cluster, kept=kept_profile)
     if profile is None:
@@ -142,34 +141,25 @@ def _run(profile: ClusterProfile, what: Parcel, *, detach: bool) -> tuple[Outcom
 
     _, store = remote.open_store(profile)
     sent = remote.send(profile, what)
-    _tell(f"{'sent to' if sent.is_new else 'found on'} {profile.name} as job {sent.id}")
-    _tell(f"from anywhere: export MLFLOW_TRACKING_URI={store.uri}")
+    cli_runs.tell(f"{'sent to' if sent.is_new else 'found on'} {profile.name} as job {sent.id}")
+    cli_runs.tell(f"from anywhere: export MLFLOW_TRACKING_URI={store.uri}")
     try:
-        run_id = remote.await_run(profile, store, sent.id, tell=_tell, most_s=remote.DETACH_S if detach else None)
+        run_id = remote.await_run(
+            profile, store, sent.id, tell=cli_runs.tell, most_s=remote.DETACH_S if detach else None
+        )
     except KeyboardInterrupt:
-        raise _leave(sent.id) from None
+        raise cli_runs.leave(sent.id) from None
     if detach or run_id is None:
-        _tell(_ways_back(sent.id))
+        cli_runs.tell(cli_runs.ways_back(sent.id))
         typer.echo(run_id or sent.id)
         return None
-    return _watch(store, run_id), store
-
-
-def _watch(store: Store, run_id: str) -> Outcome:
-    from orchestration import attach as attaching
-    from orchestration.display import display
-
-    try:
-        with display(sys.stderr) as show:
-            return attaching.follow(store, run_id, show)
-    except KeyboardInterrupt:
-        raise _leave(run_id[:8]) from None
+    return cli_runs.watch(store, run_id), store
 
 
 def _end_sweep(outcome: Outcome, store: Store) -> None:
     """Print the table that a sweep left, and what failed."""
     if outcome.stopped:
-        _tell(f"stopped sweep run {outcome.run_id[:8]}; the same command continues it")
+        cli_runs.tell(f"stopped sweep run {outcome.run_id[:8]}; the same command continues it")
         raise typer.Exit(cli_runs.STOPPED)
     typer.echo((store.text(outcome.run_id, "table.md") or "").rstrip("\n"))
     cli_tables.fail(outcome.failed, hint=f"leoclr-ops attach {outcome.run_id[:8]}")
@@ -185,17 +175,3 @@ def _roots(data: list[str] | None) -> dict[str, Path]:
             raise typer.BadParameter(fact, param_hint="--data")
         found[name] = Path(folder)
     return found
-
-
-def _leave(reference: str) -> typer.Exit:
-    """Leave what runs elsewhere alone."""
-    _tell(f"detached; it goes on. {_ways_back(reference)}")
-    return typer.Exit(cli_runs.STOPPED)
-
-
-def _ways_back(reference: str) -> str:
-    return f"`leoclr-ops attach {reference}` shows it again, `leoclr-ops cancel {reference}` stops it"
-
-
-def _tell(line: str) -> None:
-    typer.echo(line, err=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from orchestration.spec import PipelineSpec
     from orchestration.tracking import Store
 
+LOOK_S = 1.0  # between two looks for the run of another process
 STOPPED = 130  # the exit code after Ctrl-C: 128 + SIGINT, as shells count
 
 
@@ -54,19 +56,68 @@ def roots(data: list[str] | None) -> dict[str, Path]:
 
 
 def run(loaded: PipelineSpec, resume: str | None = None) -> tuple[Outcome, Store]:
-    """Run what is left to do of a pipeline; `resume` is the submission's run to continue."""
-    from orchestration import opening, runner  # torch and Ray take seconds: a mistake in the file is told before
+    """Run what is left to do of a pipeline, or show it where another process does that.
+
+    `resume` is the submission's run to continue. Where the other process is lost, this one goes on in its place.
+    """
+    from orchestration import (
+        attach,
+        opening,
+        runner,
+    )  # torch and Ray take seconds: a mistake in the file is told before
     from orchestration.cluster import job
     from orchestration.display import display
     from orchestration.prepare import look_over, prepare
+    from orchestration.storage import Busy
 
     home, store = opening.create()
     planned = prepare(loaded, home, store)
     warn(look_over(loaded, planned, home))
     sent = job.current()
-    with display(sys.stderr) as show:
-        resume = resume or (sent.run if sent else None)
-        return runner.submit(loaded, planned, store, home, show=show, resume=resume), store
+    resume = resume or (sent.run if sent else None)
+    while True:
+        try:
+            with display(sys.stderr) as show:
+                return runner.submit(loaded, planned, store, home, show=show, resume=resume), store
+        except Busy:
+            run_id = attach.running(store, planned.fingerprint)
+        if run_id is None:  # it opens its run, or has just closed it
+            time.sleep(LOOK_S)
+        else:
+            tell(f"run {run_id[:8]} does the same already: this shows it")
+            outcome = watch(store, run_id)
+            if not attach.is_lost(store, run_id):
+                return outcome, store
+            tell(f"the process of run {run_id[:8]} is gone: going on here")
+        planned = prepare(loaded, home, store)
+
+
+def watch(store: Store, run_id: str) -> Outcome:
+    """Show what another process runs until it ends; Ctrl-C leaves it running."""
+    from orchestration import attach
+    from orchestration.display import display
+
+    try:
+        with display(sys.stderr) as show:
+            return attach.follow(store, run_id, show)
+    except KeyboardInterrupt:
+        raise leave(run_id[:8]) from None
+
+
+def leave(reference: str) -> typer.Exit:
+    """Leave what runs elsewhere alone."""
+    tell(f"detached; it goes on. {ways_back(reference)}")
+    return typer.Exit(STOPPED)
+
+
+def ways_back(reference: str) -> str:
+    """Return how to come back to what runs elsewhere."""
+    return f"`leoclr-ops attach {reference}` shows it again, `leoclr-ops cancel {reference}` stops it"
+
+
+def tell(line: str) -> None:
+    """Say something that is no result."""
+    typer.echo(line, err=True)
 
 
 def plan(loaded: PipelineSpec, nodes: Sequence[Size] = (), speed: float | None = None) -> None:

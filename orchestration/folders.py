@@ -128,6 +128,20 @@ def note_submission(home: Home, memory: Path, run_id: str) -> None:
         far.note(memory)
 
 
+def bring_sweeps(home: Home, root: Path) -> None:
+    """Bring what the mirror knows of the sweeps of one name, another head's. Raises: StoreError."""
+    if far := mirror_watch.of(home):
+        far.bring_sweeps(root)
+
+
+def keep_sweep(home: Home, folder: Path) -> None:
+    """Keep in the mirror what a sweep needs to go on from another head. Raises: StoreError."""
+    if far := mirror_watch.of(home):
+        for path in (folder / name for name in mirror_watch.SWEEP_FILES):
+            if path.exists():
+                far.note(path)
+
+
 def shared(home: Home, path: Path) -> Path:
     """Return the path on the nodes of a file that a stage starts from."""
     far = mirror_watch.of(home)

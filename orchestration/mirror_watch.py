@@ -21,6 +21,8 @@ from orchestration.leases import BEAT_S, Lease, Leases
 from orchestration.mirror import JOURNAL, LOG, RUN, Mirror
 from orchestration.storage import Home, write_atomic
 
+LEDGER = "ledger.jsonl"  # of a sweep; it only grows
+SWEEP_FILES = "identity.json", RUN, "about.json", LEDGER
 PULL_S = 3.0  # between two looks at what workers write
 
 
@@ -94,6 +96,20 @@ class Watch:
     def note(self, path: Path) -> None:
         """Keep a small file there too."""
         self._far.objects.put(self._far.key(path), path.read_bytes())
+
+    def bring_sweeps(self, root: Path) -> None:
+        """Bring what is there of the sweeps of one name, whose folders are numbered: what is not here, or went on."""
+        prefix = self._far.key(root) + "/"
+        for each in self._far.objects.list(prefix):
+            number, _, file = each.key.removeprefix(prefix).partition("/")
+            path = root / number / file
+            if not number.isdecimal() or file not in SWEEP_FILES:
+                continue
+            if file != LEDGER:
+                if not path.exists():
+                    self._far.bring(path)
+            elif found := self._far.objects.get(each.key):
+                _extend(path, found[0])
 
     def has_state(self, folder: Path) -> bool:
         """Return whether there is something that a stage goes on from."""

@@ -10,6 +10,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from orchestration.records import DIVERGED
+
 StageState = Literal["waiting", "queued", "running", "done", "reused", "failed", "blocked", "stopped"]
 Line = list[tuple[str, str]]  # pieces of text, each with its rich style
 Key = tuple[str, tuple[str, ...]]  # a stage's name and arms: what tells it from the others
@@ -43,6 +45,16 @@ class StageView:
     @property
     def key(self) -> Key:
         return self.name, self.arms
+
+    @property
+    def word(self) -> str:
+        """The state in one word: a stage that failed as its loss became no number has diverged."""
+        return "diverged" if self.state == "failed" and self.note.startswith(DIVERGED) else self.state
+
+    @property
+    def reason(self) -> str:
+        """The note beside the word."""
+        return self.note.removeprefix(DIVERGED)
 
     @property
     def arm(self) -> str:
@@ -160,9 +172,9 @@ def _choose(stages: Sequence[StageView], room: int) -> list[StageView]:
 
 
 def _counts(stages: Sequence[StageView]) -> str:
-    count = Counter(stage.state for stage in stages)
-    order: tuple[StageState, ...] = ("done", "reused", "running", "queued", "waiting", "blocked", "stopped", "failed")
-    return ", ".join(f"{count[state]} {state}" for state in order if count[state])
+    count = Counter(stage.word for stage in stages)
+    order = ("done", "reused", "running", "queued", "waiting", "blocked", "stopped", "diverged", "failed")
+    return ", ".join(f"{count[word]} {word}" for word in order if count[word])
 
 
 def _header(snapshot: Snapshot, *, now: float, width: int, glyphs: Glyphs) -> list[Line]:
@@ -205,7 +217,7 @@ def _row(stage: StageView, cells: tuple[str, ...], widths: Sequence[int], glyphs
     start = " ".join(_fit(cells[i], widths[i]) for i in (0, 1) if widths[i]) + " "
     style = STYLES[stage.state]
     if stage.note and stage.state in ("failed", "blocked", "stopped"):
-        return [(start, ""), (f"{stage.state}: ", style), (stage.note, "")]
+        return [(start, ""), (f"{stage.word}: ", style), (stage.reason, "")]
     if stage.state == "running":
         middle = [*_bar(stage.fraction, widths[2] - 5, glyphs, style), (f" {stage.fraction:4.0%}", "")]
     else:
@@ -221,7 +233,7 @@ def _cells(stage: StageView) -> tuple[str, ...]:
     return (
         stage.name,
         stage.arm,
-        stage.state,
+        stage.word,
         "" if stage.loss is None else f"{stage.loss:.4g}",
         "" if stage.metric is None else f"{stage.metric[0]} {stage.metric[1]:.1f}",
         f"{stage.images_per_s:.0f}" if stage.images_per_s and stage.state == "running" else "",
@@ -262,7 +274,7 @@ def _event(stage: StageView, changed: bool) -> str:
         return ", ".join(filter(None, parts))
     if stage.state == "done":
         return f"done in {duration(stage.seconds)}" + (f", {metric}" if metric else "")
-    return stage.state + (f": {stage.note}" if stage.note else "")
+    return stage.word + (f": {stage.reason}" if stage.note else "")
 
 
 def _tally(stage: StageView, over: int, count: int) -> str:

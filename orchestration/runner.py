@@ -32,13 +32,15 @@ def submit(
 
     Whatever stops it, every run that was begun is ended before Ray goes down. `resume` is the submission's run to
     continue; None: the one that this home remembers.
-    Raises: LeoclrOpsError before anything starts when a stage can never fit the cluster.
+    Raises: Busy where another process runs the plan; LeoclrOpsError before anything starts when a stage can never fit
+        the cluster.
     """
     submission = Submission(spec, plan, store=store, home=home, resume=resume)
     started = time.monotonic()
     folders.require_mirror(home)
     with stoppable(), ExitStack() as stack:
         stack.callback(submission.release)
+        submission.claim()
         cluster = stack.enter_context(backend.connect()) if submission.waiting else None
         if cluster:
             cluster.require_room(submission.waiting)

@@ -14,6 +14,7 @@ import contextlib
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 from jobs.contract import Job
@@ -55,8 +56,13 @@ class Submission:
         self._stages = {planned.fingerprint: Underway.of(planned) for planned in plan.stages}
         self._jobs: dict[Any, Underway] = {}  # by Ray's handle
         self._silence = Silence()
-        self._claim = ExitStack()  # of the plan, so that two submits of it are two runs
+        self._claim = ExitStack()  # of the plan, whose run one process continues
+        self._claimed = False
         self.run_id = ""
+
+    @property
+    def _memory(self) -> Path:
+        return self._home.submission(self._plan.fingerprint)
 
     @property
     def waiting(self) -> list[StageSpec]:
@@ -91,24 +97,26 @@ class Submission:
             stage.lock.close()
         self._claim.close()
 
+    def claim(self) -> None:
+        """Keep the plan from all other processes. Raises: Busy where one of them runs it."""
+        self._claim.enter_context(claimed(self._home, self._memory))
+        self._claimed = True
+
     def open(self) -> str:
         """Open the submission's run, and return it: that of the same plan if it was interrupted, else a new one."""
-        memory = self._home.submission(self._plan.fingerprint)
-        try:
-            self._claim.enter_context(claimed(self._home, memory))
-            mine = True
-        except storage.Busy:  # another process runs the same plan: its run is not ours to continue
-            mine = False
+        if not self._claimed:
+            with contextlib.suppress(storage.Busy):  # two trials of a plan share its stages: one run is not ours
+                self.claim()
         run_id = self._store.begin_submission(
             self._plan,
             title=self._spec.title,
             spec_yaml=self._spec.yaml,
             arm_labels=self._labels,
-            resume=self._resume or (read_run(memory) if mine else None),
+            resume=self._resume or (read_run(self._memory) if self._claimed else None),
             extra=self._tags,
         )
-        if mine:
-            note_submission(self._home, memory, run_id)
+        if self._claimed:
+            note_submission(self._home, self._memory, run_id)
         self.run_id = run_id
         return run_id
 

@@ -35,7 +35,8 @@ FAULTS = (
     Fault("snapshot", "8", "Ray's own snapshot torn", CONTINUED, files.snapshot),
     Fault("damaged", "9", "a bit of the newest checkpoint flipped", "the one before it is taken", files.damaged),
     Fault("gone", "10", "files of a finished stage removed", "`plan` says so, that stage alone runs again", files.gone),
-    Fault("twins", "11", "the same command twice at once", "each stage is computed once", processes.twins),
+    Fault("twins", "11", "the same command twice at once", "one run, which both show", processes.twins),
+    Fault("heir", "11", "the first of the two killed", "the other one goes on in its run", processes.heir),
     Fault(
         "tracking",
         "13",

@@ -87,7 +87,20 @@ def twins(trial: Trial) -> Evidence:
         both = lab.start(), lab.start()
         for process in both:
             lab.wait(process)
-        return trial.same(lab, "each stage was computed once, both commands ended well")
+        (submission,) = lab.status()
+        return trial.same(lab, f"one run, {submission['run_id'][:8]}, shown by both commands to its end")
+
+
+def heir(trial: Trial) -> Evidence:
+    """Give the same command twice, and kill the one that runs it."""
+    with trial.lab() as lab:
+        process, at = _until(trial, lab)
+        second = lab.start()
+        wait_for("the second shows the first", lambda: "does the same already" in lab.said(second), unless=second)
+        lab.kill(process)
+        if "going on here" not in lab.wait(second):
+            raise Broken("the second command did not take over")
+        return trial.same(lab, "the second command took over, in the same run", at=at)
 
 
 def _until(trial: Trial, lab: Lab) -> tuple[subprocess.Popen[str], int]:

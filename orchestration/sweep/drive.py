@@ -13,10 +13,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from orchestration import backend, folders, storage
 from orchestration.errors import StoreError
 from orchestration.folders import read_run, write_run
+from orchestration.leases import BEAT_S, LEASE_S
 from orchestration.progress import Snapshot
 from orchestration.provenance import Owner
 from orchestration.recorder import Recorder
@@ -37,6 +39,7 @@ from orchestration.tracking import Store
 from orchestration.watch import watching
 
 DRAW_S = 0.25  # between two pictures for the display
+KEEP_S = 2.0  # between two notes of the ledger in the mirror
 SPEND_S = 30.0  # between two notes of the time that was spent
 
 Show = Callable[[Snapshot], None]
@@ -61,7 +64,7 @@ def run(sweep: SweepSpec, ledger: Ledger, planner: Planner, *, store: Store, hom
     Raises: StoreError when another process drives it.
     """
     folders.require_mirror(home)
-    with _alone(ledger):
+    with _alone(ledger, home):
         ledger.claim()
         begun = [entry for entry in ledger.entries.values() if entry.state not in KEPT]
         search = sweep_search.begin(sweep, ledger.entries.values(), again=begun)
@@ -79,15 +82,31 @@ def run(sweep: SweepSpec, ledger: Ledger, planner: Planner, *, store: Store, hom
 
 
 @contextmanager
-def _alone(ledger: Ledger) -> Iterator[None]:
+def _alone(ledger: Ledger, home: Home) -> Iterator[None]:
     name = ledger.folder.parent.name
     with ExitStack() as stack:
         try:
             stack.enter_context(storage.locked(ledger.lock, wait_s=1.0))  # a `status` holds it for a moment
+            stack.enter_context(_claimed(home, ledger.run))
         except storage.Busy as error:
             hint = f"`leoclr-ops status {name}` shows it, `leoclr-ops cancel {name}` stops it"
             raise StoreError("another process runs this sweep", place=f"sweep {name}", hint=hint) from error
+        folders.bring_sweeps(home, ledger.folder.parent)  # again: nobody else adds to it from now on
         yield
+
+
+def _claimed(home: Home, memory: Path) -> ExitStack:
+    """Hold a sweep for all hosts. A head that died is taken for alive for a while: it is waited for. Raises: Busy."""
+    deadline = time.monotonic() + (LEASE_S + BEAT_S if home.mirror else 0)
+    while True:
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(folders.claimed(home, memory))
+                return stack.pop_all()
+            except storage.Busy:
+                if time.monotonic() > deadline:
+                    raise
+        time.sleep(1.0)
 
 
 def _open(sweep: SweepSpec, ledger: Ledger, store: Store) -> str:
@@ -113,7 +132,8 @@ class _Drive:
         ledger.tell_about(total=search.total, at_once=self._at_once, objective=title, direction=goal.direction)
         self._began, self._spent_before = time.monotonic(), ledger.spent_s
         self._session = str(time.time_ns())
-        self._drawn = self._noted = 0.0
+        self._drawn = self._noted = self._kept = 0.0
+        self._size = 0  # of the ledger that the mirror has, in bytes
 
     def run(self, cancelled: threading.Event) -> SweepOutcome:
         """Run to the end, or until `cancelled`; every run that was begun is ended before Ray goes down.
@@ -202,9 +222,19 @@ class _Drive:
         if now - self._noted >= SPEND_S:
             self._noted = now
             self._ledger.spend(self._session, now - self._began)
+        if now - self._kept >= KEEP_S:
+            self._kept = now
+            self._keep()
         hours = self._sweep.budget.hours
         if hours is not None and self._spent_before + now - self._began >= hours * 3600:
             raise _HoursOver
+
+    def _keep(self) -> None:
+        """Let another head go on from here; where the mirror does not answer, the next time."""
+        if self._size != self._ledger.size:
+            with contextlib.suppress(StoreError):
+                folders.keep_sweep(self._desk.home, self._ledger.folder)
+                self._size = self._ledger.size
 
     def _draw(self) -> None:
         self._show(
@@ -223,6 +253,7 @@ class _Drive:
         self._draw()
         self._trials.stop_all(stopped or over)
         self._ledger.spend(self._session, time.monotonic() - self._began)
+        self._keep()
         entries = self._ledger.entries.values()
         failed = tuple(f"trial {entry.number}: {entry.reason}" for entry in entries if entry.state == "failed")
         if stopped or over:

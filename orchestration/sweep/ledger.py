@@ -90,6 +90,11 @@ class Ledger:
         """Seconds of all commands together."""
         return sum(self._sessions.values())
 
+    @property
+    def size(self) -> int:
+        """Bytes of all lines."""
+        return self._read
+
     def about(self) -> dict[str, Any]:
         """Return what `tell_about` noted; {} before that."""
         try:
@@ -165,9 +170,14 @@ class Ledger:
             self.entries[number] = replace(self.entries[number], **said, history=pairs, seconds=line["seconds"])
 
 
+def root_of(home: Home, name: str) -> Path:
+    """Return the folder of all sweeps of that name."""
+    return home.path / "sweeps" / safe_name(name)
+
+
 def folder_of(home: Home, name: str, *, new: bool = False) -> Path:
     """Return the folder of the latest sweep of that name, or of the one after it."""
-    root = home.path / "sweeps" / safe_name(name)
+    root = root_of(home, name)
     latest = max((int(path.name) for path in root.glob("*") if path.name.isdecimal()), default=0)
     return root / str(latest + new if latest else 1)
 

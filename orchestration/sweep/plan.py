@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from leoclr import RESULTS_VERSION
-from orchestration import prepare
+from orchestration import folders, prepare
 from orchestration.plan import Plan, State
 from orchestration.preflight import Note
 from orchestration.spec import PipelineSpec
 from orchestration.storage import Home
 from orchestration.sweep import space as sweep_space
 from orchestration.sweep import trial_spec as sweep_trial_spec
-from orchestration.sweep.ledger import KEPT, Asked, Ledger, agree, folder_of
+from orchestration.sweep.ledger import KEPT, Asked, Ledger, agree, folder_of, root_of
 from orchestration.sweep.options import Pbt
 from orchestration.sweep.search import Search
 from orchestration.sweep.space import Point
@@ -47,6 +47,7 @@ def make(sweep: SweepSpec, home: Home, store: Store, *, new: bool = False, dry: 
     planner = Planner(sweep, home, store.past_runs())
     planned = planner.plan(Asked(0, probed[0], sweep.seeds[:1]))[1]
     notes = prepare.look_over(first, planned, home)
+    folders.bring_sweeps(home, root_of(home, sweep.name))
     folder = folder_of(home, sweep.name, new=new)
     if not dry or folder.exists():
         agree(folder, identity(sweep, first))

@@ -31,9 +31,9 @@ class Project:
         self._variables = {"LEOCLR_OPS_HOME": str(self.home.path)} | ({"RAY_ADDRESS": address} if address else {})
         (folder / "small.yaml").write_text(pipeline({**RESOURCES, "workers": workers, **resources}, epochs=epochs))
 
-    def start(self) -> subprocess.Popen[str]:
+    def start(self, *words: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [COMMAND, "submit", "small.yaml"],
+            [COMMAND, *(words or ("submit", "small.yaml"))],
             cwd=self.folder,
             env=os.environ | self._variables,
             stdout=subprocess.PIPE,

@@ -91,3 +91,47 @@ def test_a_wrong_bucket_is_one_clear_error_before_anything_starts(
     assert "error: HeadBucket is refused: 404" in output
     assert "Traceback" not in output
     assert made.runs() == []
+
+
+SWEEP = """
+title: rates of the probe
+base: small.yaml
+axes:
+  linear.params.settings.epochs: [1, 2, 3]
+objectives:
+  linear top-1: {stage: linear, metric: top1}
+concurrency: 1
+"""
+
+
+def test_a_sweep_goes_on_from_another_head(
+    tmp_path: Path, variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    struck = Project(tmp_path, 1, epochs=1)
+    (tmp_path / "s.yaml").write_text(SWEEP)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    there = s3.objects(variables["AWS_ENDPOINT_URL_S3"], "ann/")
+
+    def known() -> list[dict[str, object]]:
+        found = there.get("sweeps/s/1/ledger.jsonl")
+        return [json.loads(line) for line in found[0].splitlines()] if found else []
+
+    process = struck.start("sweep", "s.yaml")
+    deadline = time.monotonic() + 240
+    while not any(line.get("state") == "done" for line in known()):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline, "no trial came there"
+        time.sleep(0.2)
+    lose_the_node(struck, process)
+    shutil.rmtree(struck.home.path / "sweeps")
+    before = known()
+    process = struck.start("sweep", "s.yaml")
+    output, _ = process.communicate(timeout=400)
+    assert process.returncode == 0, output
+    lines = known()
+    assert lines[: len(before)] == before
+    assert [line["n"] for line in lines if "point" in line] == [1, 2, 3]  # none is asked twice
+    assert [line["n"] for line in lines if line.get("state") == "done"] == [1, 2, 3]
+    assert sorted(struck.runs()) == ["linear", "linear", "linear", "pretrain"]
+    assert (tmp_path / "sweep-s" / "table.md").is_file()

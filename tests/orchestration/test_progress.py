@@ -110,6 +110,18 @@ def test_each_change_of_state_is_one_line() -> None:
     ]
 
 
+def test_a_stage_that_diverged_is_told_so() -> None:
+    before, after = (
+        snapshot([RUNNING]),
+        snapshot([dataclasses.replace(RUNNING, state="failed", note="Diverged: the loss is nan")]),
+    )
+    (line,) = progress.events(before, after, now=190.0)
+    assert line.endswith(": diverged: the loss is nan")
+    shown = ["".join(text for text, _ in line) for line in progress.layout(after, now=190.0, height=9, width=100)]
+    assert "0/1  1 diverged" in shown[1]
+    assert shown[-1].endswith("diverged: the loss is nan")
+
+
 def test_a_stage_that_is_due_reports_its_progress() -> None:
     now = snapshot([RUNNING])
     assert progress.events(now, now, now=140.0, due={RUNNING.key}) == [

@@ -139,8 +139,8 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Double:
 class Desk:
     """Where a user submits."""
 
-    def __init__(self, home: Home, store: Store, text: str = PIPELINE) -> None:
-        self.home, self.store, self.file = home, store, home.path.parent / "p.yaml"
+    def __init__(self, home: Home, store: Store, text: str = PIPELINE, name: str = "p") -> None:
+        self.home, self.store, self.file = home, store, home.path.parent / f"{name}.yaml"
         self.file.write_text(text)
         self.shown: list[Snapshot] = []
 
@@ -357,7 +357,7 @@ def test_a_stop_while_a_crashed_stage_waits_ends_its_run_too(desk: Desk, cluster
     assert desk.statuses()["linear 0"] == ["KILLED"]
 
 
-def test_two_submits_at_once_compute_each_stage_once(
+def test_two_pipelines_at_once_compute_each_common_stage_once(
     desk: Desk, cluster: Double, home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runner, "stoppable", contextlib.nullcontext)  # signals are the main thread's
@@ -374,7 +374,7 @@ def test_two_submits_at_once_compute_each_stage_once(
     for seed in (0, 1):
         cluster.scripts["pretrain", seed] = [wait_for_the_other]
     outcomes: list[Outcome] = []
-    desks = [Desk(home, Store.open(home)) for _ in range(2)]
+    desks = [Desk(home, Store.open(home), name=name) for name in "pq"]
     prepared = [each.prepared() for each in desks]  # both before either has run: both plan to compute all
 
     def submit(each: Desk, made: tuple[Any, Any]) -> None:
