@@ -26,7 +26,7 @@ def held(folder: Path) -> Iterator[Held]:
     if distributed.rank() != 0:
         yield keeping.NOTHING
         return
-    with alone(folder), beating(folder), keeping.keeper().stage(folder) as own:
+    with alone(folder), beating(folder, far=keeping.is_far()), keeping.keeper().stage(folder) as own:
         yield own
 
 

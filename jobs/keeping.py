@@ -81,6 +81,11 @@ def keeper() -> Keeper:
     return _installed[-1]
 
 
+def is_far() -> bool:
+    """Return whether what this node makes is kept elsewhere, as other nodes do not see its folders."""
+    return not isinstance(keeper(), Here)
+
+
 @contextmanager
 def use(own: Keeper) -> Iterator[None]:
     """Install a keeper while a job runs in this process."""

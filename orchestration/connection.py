@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from orchestration import addresses, naming
-from orchestration.errors import StoreError
+from orchestration.errors import StoreError, Unanswered
 from orchestration.storage import Home, locked
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 EXPERIMENT = "leoclr-ops"
+FINAL = "INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"  # answers of MLflow that stay the same
 CREATE_WAIT_S = 120.0  # for another process that is creating the database, which takes 3 to 7 s
 DEFAULTS = {  # ours, where the user set nothing; MLflow reads them when it is imported or asked
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # 7 by default: a call to a dead server blocks for 246 s
@@ -82,8 +83,10 @@ def speaking(uri: str) -> Iterator[None]:
         yield
     except _failures() as error:
         fact = _without_password(str(error).strip().partition("\n")[0], uri) or type(error).__name__
+        if getattr(error, "error_code", "") in FINAL:
+            raise StoreError(fact, place=without_secrets(uri)) from error
         hint = "is the store up, and MLFLOW_TRACKING_URI right? `leoclr-ops doctor` tries it"
-        raise StoreError(fact, place=without_secrets(uri), hint=hint) from error
+        raise Unanswered(fact, place=without_secrets(uri), hint=hint) from error
 
 
 def _failures() -> tuple[type[Exception], ...]:

@@ -44,6 +44,10 @@ class StoreError(LeoclrOpsError):
     """The tracking store or an artifact cannot be used."""
 
 
+class Unanswered(StoreError):
+    """It cannot be used now, and may be in a while: to ask again makes sense."""
+
+
 class NotFound(LeoclrOpsError):
     """No run, pipeline or table is called that."""
 

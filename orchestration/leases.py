@@ -8,9 +8,11 @@ machine is believed: to take over is to have watched a lease stand still for `LE
 from __future__ import annotations
 
 import json
+import threading
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +21,7 @@ from orchestration.provenance import Owner
 from orchestration.storage import Busy
 
 LEASE_S = 60.0  # a lease that stands still so long can be taken over
+TRIES = 3  # of a write that is refused though nothing has changed
 BEAT_S = 10.0  # between two signs of life: six may be lost
 
 
@@ -32,6 +35,7 @@ class Lease:
     beats: int = 0
     own: str = field(default_factory=lambda: uuid.uuid4().hex)
     lost: bool = False
+    lock: threading.Lock = field(default_factory=threading.Lock)  # one write at a time: each stands on the last
 
 
 class Leases:
@@ -53,22 +57,22 @@ class Leases:
 
     def renew(self, lease: Lease) -> None:
         """Give a sign of life. Raises: Busy when another has taken it over."""
-        if not lease.lost:
-            try:
-                self._write(lease, only=lease.etag)
-                return
-            except Changed:
-                lease.lost = True
+        with lease.lock:
+            if not lease.lost:
+                try:
+                    self._write(lease, only=lease.etag)
+                    return
+                except Changed:
+                    lease.lost = True
         raise Busy("another submit has taken it over", place=self._objects.place(lease.key))
 
     def release(self, lease: Lease) -> None:
         """Give a lease back: the next one need not wait."""
-        if not lease.lost:
-            lease.own, lease.lost = "", True
-            try:
-                self._write(lease, only=lease.etag)
-            except Changed:  # it was not ours any more
-                return
+        with lease.lock:
+            if not lease.lost:
+                lease.own, lease.lost = "", True
+                with suppress(Changed):  # it was not ours any more
+                    self._write(lease, only=lease.etag)
 
     def _take_over(self, lease: Lease) -> None:
         found = self._objects.get(lease.key)
@@ -101,13 +105,18 @@ class Leases:
         owner = Owner.current()
         facts = {"own": lease.own, "token": lease.token, "beats": lease.beats, "home": self._home}
         body = json.dumps(facts | {"host": owner.host, "pid": owner.pid, "created": owner.created}).encode()
-        try:
-            lease.etag = self._objects.put(lease.key, body, only=only)
-        except Changed:
-            there = self._objects.get(lease.key)
-            if there is None or there[0] != body:
-                raise
-            lease.etag = there[1]
+        for left in reversed(range(TRIES)):
+            try:
+                lease.etag = self._objects.put(lease.key, body, only=only)
+                return
+            except Changed:
+                there = self._objects.get(lease.key)
+                if there is not None and there[0] == body:
+                    lease.etag = there[1]
+                    return
+                stands = there is not None and there[1] == only  # a server may refuse what only met another write
+                if not (stands and left):
+                    raise
 
 
 def _read(body: bytes) -> dict[str, Any]:

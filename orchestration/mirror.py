@@ -98,7 +98,8 @@ class Mirror:
             for each in self.objects.list(start)
             if each.key.endswith(end)
         ]
-        return [stage / "checkpoints" / name for name in sorted(names, key=int, reverse=True) if name.isdigit()]
+        numbers = sorted((name for name in names if name.isdecimal()), key=int, reverse=True)
+        return [stage / "checkpoints" / name for name in numbers]
 
     def score(self, folder: Path) -> float | None:
         """Return the score in the manifest of a checkpoint, None where it has none."""

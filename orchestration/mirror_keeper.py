@@ -13,7 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from jobs.contract import Retention
@@ -79,26 +79,24 @@ class Node:
     def _prepare(self, folder: Path, attempt: str) -> None:
         far = self._far
         far.objects.put(far.key(folder / ATTEMPT), attempt.encode())
-        if not self._goes_on(folder):
-            for part in ("checkpoints", "result"):
-                shutil.rmtree(folder / part, ignore_errors=True)
+        self._agree(folder)
         far.fetch(folder / "result", fingerprint=self._fingerprint)
         self._newest(folder)
 
-    def _goes_on(self, folder: Path) -> bool:
-        """Bring journal and log; return whether what this node wrote last goes on from what is there.
+    def _agree(self, folder: Path) -> None:
+        """Bring journal and log. Where they do not go on to what this node wrote, its checkpoints and result go.
 
-        It does not where another node went on since. Then its numbers are those that were recorded, and not ours.
+        Then another node went on since: its numbers are those that were recorded, and not ours.
         """
-        goes_on = True
         for name in GROWING:
             found = self._far.objects.get(self._far.key(folder / name))
             path = folder / name
             own = path.read_bytes() if path.exists() else b""
             if found and not own.startswith(found[0]):
-                goes_on &= name != JOURNAL
+                if name == JOURNAL:  # first: once the journal is the other's, nothing tells these from its own
+                    for part in ("checkpoints", "result"):
+                        shutil.rmtree(folder / part, ignore_errors=True)
                 write_atomic(path, found[0])
-        return goes_on
 
     def _newest(self, folder: Path) -> None:
         """Bring the newest checkpoint that is whole there, unless this node has one as new."""
@@ -109,7 +107,8 @@ class Node:
             try:
                 if self._far.fetch(there, fingerprint=self._fingerprint):
                     return
-            except Damaged as error:  # the one before it will do
+            except Damaged as error:  # the one before it will do, and this one would count as one that is kept
+                self._far.drop(there)
                 log.warning("checkpoint %s is passed over: %s", there.name, error)
 
 
@@ -213,7 +212,8 @@ class Sender:
         self._seal(opened)
         opened.__exit__(None, None, None)
         if not self._superseded:
-            self._drop_old()
+            with suppress(StoreError):  # kept it is; the next one drops what is too much
+                self._drop_old()
 
     def _again(self, opened: Opened | None) -> None:
         """Take a checkpoint up again that could not be sent, unless a newer one waits."""

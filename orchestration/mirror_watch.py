@@ -39,7 +39,6 @@ class Watch:
         self._far = far
         self._leases = Leases(far.objects, str(far.home))
         self._held: dict[Path, _Stage] = {}
-        self._claims: set[str] = set()
         self._lock = threading.Lock()  # around _held; never held while the bucket is asked
         self._pulling = threading.Lock()  # one at a time writes a driver's copies
         self._thread: threading.Thread | None = None
@@ -109,7 +108,9 @@ class Watch:
                 if not path.exists():
                     self._far.bring(path)
             elif found := self._far.objects.get(each.key):
-                _extend(path, found[0])
+                own = path.read_bytes() if path.exists() else b""
+                if not own.startswith(found[0]):  # else this head's is as long, or longer
+                    write_atomic(path, found[0])
 
     def has_state(self, folder: Path) -> bool:
         """Return whether there is something that a stage goes on from."""

@@ -15,6 +15,7 @@ import psutil
 from jobs import alive
 from jobs.alive import Process
 
+LOOK_S = 1.0  # between two looks
 PAUSE_S = 5.0  # between two looks of our own, after which nobody is blamed for silence
 SLACK_S = 2.0  # a start time is derived from the boot time, which moves when the clock is corrected
 
@@ -23,27 +24,38 @@ class Silence:
     """Watches the stages of one submission."""
 
     def __init__(
-        self, end: Callable[[Process], None] | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        end: Callable[[Process], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        far: bool = False,
     ) -> None:
-        self._end, self._clock = end or end_on_its_node, clock
+        """`far`: the stages' folders lie on other nodes' disks."""
+        self._end, self._clock, self._far = end or end_on_its_node, clock, far
         self._seen: dict[Path, tuple[int, float]] = {}  # the last sign of a stage, and since when it stands
-        self._looked = -PAUSE_S
+        self._looked = -PAUSE_S  # the last time
 
     def look(self, limits: dict[Path, float]) -> list[Path]:
-        """Look at the stages in these folders, given the seconds of silence allowed (0: any); end those frozen."""
+        """Look at the stages in these folders, given the seconds of silence allowed (0: any); end what is frozen.
+
+        Returns: the folders of what was: of a stage, or of a trial of its grid.
+        """
         now = self._clock()
+        if now - self._looked < LOOK_S:
+            return []
         if now - self._looked >= PAUSE_S:
             self._seen.clear()
         self._looked = now
-        frozen = [folder for folder, limit_s in limits.items() if limit_s and self._is_frozen(folder, limit_s, now)]
-        self._seen = {folder: seen for folder, seen in self._seen.items() if folder in limits}
+        frozen, before, self._seen = [], self._seen, {}
+        for stage, limit_s in limits.items():
+            for folder, (process, sign) in alive.read(stage, far=self._far).items() if limit_s else ():
+                if folder in before:
+                    self._seen[folder] = before[folder]
+                if self._is_frozen(folder, process, sign, limit_s, now):
+                    frozen.append(folder)
         return frozen
 
-    def _is_frozen(self, folder: Path, limit_s: float, now: float) -> bool:
-        if (found := alive.read(folder)) is None:
-            self._seen.pop(folder, None)
-            return False
-        process, sign = found
+    def _is_frozen(self, folder: Path, process: Process, sign: int, limit_s: float, now: float) -> bool:
         if self._seen.get(folder, (None, 0.0))[0] != sign:
             self._seen[folder] = sign, now
         if now - self._seen[folder][1] < limit_s:

@@ -20,13 +20,14 @@ from typing import Any
 from jobs.contract import Job
 from orchestration import describing, naming, records, storage
 from orchestration.backend import Backend, Ended
-from orchestration.errors import LeoclrOpsError, StoreError
+from orchestration.errors import LeoclrOpsError, StoreError, Unanswered
 from orchestration.folders import StageFolder, claimed, note_submission, read_run
 from orchestration.plan import Plan
 from orchestration.progress import Outcome, StageView
 from orchestration.recorder import Recorder
 from orchestration.records import Ending
 from orchestration.schedule import Held, Room, never_fits, total
+from orchestration.settling import Settling
 from orchestration.silence import Silence
 from orchestration.spec import PipelineSpec, StageSpec
 from orchestration.storage import Home
@@ -55,7 +56,7 @@ class Submission:
         self._labels = {arm.name: arm.labels for arm in spec.arms}
         self._stages = {planned.fingerprint: Underway.of(planned) for planned in plan.stages}
         self._jobs: dict[Any, Underway] = {}  # by Ray's handle
-        self._silence = Silence()
+        self._silence = Silence(far=bool(home.mirror))
         self._claim = ExitStack()  # of the plan, whose run one process continues
         self._claimed = False
         self.run_id = ""
@@ -99,14 +100,14 @@ class Submission:
 
     def claim(self) -> None:
         """Keep the plan from all other processes. Raises: Busy where one of them runs it."""
-        self._claim.enter_context(claimed(self._home, self._memory))
-        self._claimed = True
+        if not self._claimed:
+            self._claim.enter_context(claimed(self._home, self._memory))
+            self._claimed = True
 
     def open(self) -> str:
         """Open the submission's run, and return it: that of the same plan if it was interrupted, else a new one."""
-        if not self._claimed:
-            with contextlib.suppress(storage.Busy):  # two trials of a plan share its stages: one run is not ours
-                self.claim()
+        with contextlib.suppress(storage.Busy):  # two trials of a plan share its stages: one run is not ours
+            self.claim()
         run_id = self._store.begin_submission(
             self._plan,
             title=self._spec.title,
@@ -123,6 +124,7 @@ class Submission:
     def begin(self, recorder: Recorder) -> None:
         """Take the recorder that carries the numbers of its stages, and note what is reused."""
         self._recorder = recorder
+        self._settling = Settling(self._store, self._home, recorder)
         for stage in self._stages.values():
             if stage.state == "reused" and stage.run_id:
                 self._record(stage)
@@ -154,7 +156,7 @@ class Submission:
         self._silence.look({self._home.work(p.fingerprint): p.spec.resources.hang_after_s for p in running})
         for stage in self._stages.values():
             if stage.state in ("committing", "failing") and time.monotonic() >= stage.retry_at:
-                self._settle(stage)
+                self._settling.settle(stage)
 
     def finish(self, handle: Any, ended: Ended) -> None:
         """Take note that a job has ended: record one that ended well, try a crashed one again, give up on any other."""
@@ -162,7 +164,7 @@ class Submission:
         if stage.tries_again(ended):
             return
         stage.state, stage.note = ("failing", ended.reason) if ended.reason else ("committing", "")
-        self._settle(stage)
+        self._settling.settle(stage)
 
     def _start_ready(self, cluster: Backend, room: Room) -> None:
         """Start the stages that are ready, in the plan's order, as far as there is room."""
@@ -197,10 +199,13 @@ class Submission:
         except storage.Busy:
             stage.leave("another submit is running it")
             return None
-        except StoreError as error:
+        except Unanswered as error:
             stage.lock.close()
             stage.begun = False
             stage.wait(str(error))
+            return None
+        except StoreError as error:
+            self._settling.give_up(stage, error)
             return None
         stage.state, stage.note, stage.tries = "running", "", 0
         return job
@@ -236,42 +241,6 @@ class Submission:
                 stage.end("reused", "")
                 return True
         return False
-
-    def _settle(self, stage: Underway) -> None:
-        """Bring how a stage ended to the store; later where that does not answer: it is safe on disk."""
-        try:
-            if stage.state == "committing":
-                self._commit(stage)
-            if stage.state == "failing":
-                self._fail(stage)
-        except storage.Busy:  # how it ends is the other's to say
-            stage.leave("another submit has taken it over")
-        except StoreError as error:
-            stage.wait(str(error))
-
-    def _commit(self, stage: Underway) -> None:
-        assert stage.run_id
-        folder = StageFolder.of(self._home, stage.plan.fingerprint).confirmed()
-        sealed = folder.sealed()
-        if sealed is None:
-            stage.state, stage.note = "failing", "its job ended without a whole result"
-            return
-        self._recorder.drain(stage.run_id)
-        self._store.finish_stage(stage.run_id, metrics=sealed.metrics, result=sealed.folder, ended_ms=sealed.ended_ms)
-        folder.drop_result()
-        stage.shows(sealed.metrics)
-        stage.end("done", "")
-
-    def _fail(self, stage: Underway) -> None:
-        assert stage.run_id
-        reason = stage.failure = stage.failure or stage.note
-        if StageFolder.of(self._home, stage.plan.fingerprint).confirmed().sealed():  # whatever its job says
-            stage.state = "committing"
-            self._commit(stage)
-            return
-        self._recorder.drain(stage.run_id)
-        self._store.end(stage.run_id, "FAILED", reason=reason)
-        stage.end("failed", reason)
 
     def drain(self) -> None:
         """Carry over what the running stages have written so far, where the store answers."""

@@ -107,7 +107,7 @@ class Underway:
     def wait(self, note: str) -> None:
         """Try again later, and ever later: the store did not answer."""
         self.note, self.tries = note, self.tries + 1
-        self.retry_at = time.monotonic() + min(LONGEST_S, FIRST_S * 2 ** (self.tries - 1))
+        self.retry_at = time.monotonic() + min(LONGEST_S, FIRST_S * 2 ** min(self.tries - 1, 16))
 
     def end(self, state: StageState, note: str) -> None:
         """Settle for good, and let go of the folder."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from orchestration.errors import StoreError
+from orchestration.errors import StoreError, Unanswered
 
 CONNECT_S, READ_S = 5, 10  # for one try of one request; without them boto3 waits a minute for each
 _HINTS = {  # what S3 answers, and what to do
@@ -101,7 +101,7 @@ class Bucket:
 
 @contextmanager
 def speaking(place: str = "") -> Iterator[None]:
-    """Turn what boto3 raises into a StoreError that says what the server refused, and what to do."""
+    """Turn what boto3 raises into Unanswered, which says what the server refused, and what to do."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
@@ -111,7 +111,7 @@ def speaking(place: str = "") -> Iterator[None]:
         code, operation = str(facts.get("Code", "")), error.operation_name
         hint = _HINTS.get(code, "see the server's log")
         fact = f"{operation} is refused: {code} {facts.get('Message', '')}".rstrip()
-        raise StoreError(fact, place=place, hint=hint) from error
+        raise Unanswered(fact, place=place, hint=hint) from error
     except BotoCoreError as error:
         hint = "are the keys set (storage.access_key, storage.secret_key), and is the server up?"
-        raise StoreError(str(error), place=place, hint=hint) from error
+        raise Unanswered(str(error), place=place, hint=hint) from error

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any
 
 from orchestration.cluster.bucket import Bucket, speaking
-from orchestration.errors import StoreError
+from orchestration.errors import StoreError, Unanswered
 
 DIGEST = "sha256"  # the metadata of an object that holds its sha256, in hex
 _LATE = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
@@ -87,7 +87,7 @@ class Objects:
             answer = self.client.get_object(**self.at(key), Range=f"bytes={start}-{end - 1}")
             content = bytes(answer["Body"].read())
         if len(content) != end - start:
-            raise StoreError(f"it ends after {start + len(content):,} bytes", place=self.place(key))
+            raise Unanswered(f"it ends after {start + len(content):,} bytes", place=self.place(key))
         return content
 
     def stat(self, key: str) -> Stat | None:
@@ -119,7 +119,7 @@ class Objects:
                 part = {"Objects": names[start : start + _AT_ONCE], "Quiet": True}
                 answer = self.client.delete_objects(Bucket=self.bucket.name, Delete=part)
             for each in answer.get("Errors", ()):
-                raise StoreError(f"DeleteObjects is refused: {each.get('Code', '')}", place=self.place(""))
+                raise Unanswered(f"DeleteObjects is refused: {each.get('Code', '')}", place=self.place(""))
 
     def unfinished(self) -> Iterator[tuple[str, str, float]]:
         """Yield the uploads in parts that were begun and not ended: key, upload, and Unix time of its beginning."""

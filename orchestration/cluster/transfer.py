@@ -17,7 +17,7 @@ from typing import Any
 
 from orchestration.cluster.bucket import speaking
 from orchestration.cluster.objects import DIGEST, Objects, base64_of
-from orchestration.errors import StoreError
+from orchestration.errors import StoreError, Unanswered
 
 PART_BYTES = 16 << 20  # of a part; S3 takes 5 MiB and more
 MOST_PARTS = 9_000  # S3 takes 10,000
@@ -54,7 +54,7 @@ def upload(objects: Objects, handle: int, key: str, *, digest: str, show: Show |
         if found is not None and found.bytes == size and found.sha256 == digest:
             return True
         objects.delete([key])  # it went on with an upload of other content, or the server lost something
-    raise StoreError("the server has not what was sent", place=objects.place(key))
+    raise Unanswered("the server has not what was sent", place=objects.place(key))
 
 
 def download(objects: Objects, key: str, path: Path, *, digest: str) -> None:

@@ -10,13 +10,14 @@ import contextlib
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from orchestration import backend, folders, storage
-from orchestration.errors import StoreError
+from orchestration.errors import StoreError, Unanswered
 from orchestration.folders import read_run, write_run
 from orchestration.leases import BEAT_S, LEASE_S
 from orchestration.progress import Snapshot
@@ -40,6 +41,7 @@ from orchestration.watch import watching
 
 DRAW_S = 0.25  # between two pictures for the display
 KEEP_S = 2.0  # between two notes of the ledger in the mirror
+RETRY_S = 10.0  # before a store that did not answer is asked again
 SPEND_S = 30.0  # between two notes of the time that was spent
 
 Show = Callable[[Snapshot], None]
@@ -132,7 +134,9 @@ class _Drive:
         ledger.tell_about(total=search.total, at_once=self._at_once, objective=title, direction=goal.direction)
         self._began, self._spent_before = time.monotonic(), ledger.spent_s
         self._session = str(time.time_ns())
-        self._drawn = self._noted = self._kept = 0.0
+        self._asked: deque[Asked] = deque()  # and not open yet
+        self._open_at, self._trouble = 0.0, ""
+        self._drawn = self._noted = self._keep_at = 0.0
         self._size = 0  # of the ledger that the mirror has, in bytes
 
     def run(self, cancelled: threading.Event) -> SweepOutcome:
@@ -193,18 +197,30 @@ class _Drive:
                 raise Cancelled
             is_over = tuning.is_over  # asked first: what it asked for before its end is in the queue now
             while not self._new.empty():
-                asked = self._new.get()
-                if failed := self._trials.open(asked):
-                    self._settle(failed, tuning)
+                self._asked.append(self._new.get())
+            self._open_asked(tuning)
             while not tuning.over.empty():
                 if stopped := self._trials.stop_early(tuning.over.get()):
                     self._settle(stopped)
             for entry in self._trials.move(tuning.report):
                 self._settle(entry, tuning)
-            if is_over and not self._trials.count and self._new.empty():
+            if is_over and not self._trials.count and not self._asked and self._new.empty():
                 return
             self._keep_time()
             self._trials.wait()
+
+    def _open_asked(self, tuning: Tuning) -> None:
+        """Open the trials that were asked for. Where a store does not answer, later: what runs goes on meanwhile."""
+        while self._asked and time.monotonic() >= self._open_at:
+            try:
+                failed = self._trials.open(self._asked[0])
+            except Unanswered as error:
+                self._open_at, self._trouble = time.monotonic() + RETRY_S, str(error)
+                return
+            self._trouble = ""
+            self._asked.popleft()
+            if failed:
+                self._settle(failed, tuning)
 
     def _settle(self, entry: Entry, tuning: Tuning | None = None) -> None:
         """Note how a trial ended; tell Tune too, unless it was Tune that ended it."""
@@ -222,8 +238,7 @@ class _Drive:
         if now - self._noted >= SPEND_S:
             self._noted = now
             self._ledger.spend(self._session, now - self._began)
-        if now - self._kept >= KEEP_S:
-            self._kept = now
+        if now >= self._keep_at:
             self._keep()
         hours = self._sweep.budget.hours
         if hours is not None and self._spent_before + now - self._began >= hours * 3600:
@@ -231,10 +246,14 @@ class _Drive:
 
     def _keep(self) -> None:
         """Let another head go on from here; where the mirror does not answer, the next time."""
-        if self._size != self._ledger.size:
-            with contextlib.suppress(StoreError):
+        size, wait_s = self._ledger.size, KEEP_S
+        if self._size != size:
+            try:
                 folders.keep_sweep(self._desk.home, self._ledger.folder)
-                self._size = self._ledger.size
+                self._size = size
+            except StoreError:
+                wait_s = RETRY_S
+        self._keep_at = time.monotonic() + wait_s
 
     def _draw(self) -> None:
         self._show(
@@ -245,7 +264,7 @@ class _Drive:
                 total=self._search.total,
                 run_id=self._desk.run_id,
                 started=self._began,
-                note=self._desk.recorder.trouble or folders.trouble(self._desk.home),
+                note=self._trouble or self._desk.recorder.trouble or folders.trouble(self._desk.home),
             )
         )
 

@@ -108,7 +108,8 @@ class Ledger:
         write_atomic(self.folder / "about.json", json.dumps(facts))
 
     def claim(self) -> None:
-        """Read what another process has added, and cut off half a line, once the lock is held."""
+        """Read what other processes have made of it, and cut off half a line, once the lock is held."""
+        self.entries, self._sessions, self._read = {}, {}, 0
         self._read_on()
         if self._path.exists() and self._path.stat().st_size > self._read:
             os.truncate(self._path, self._read)

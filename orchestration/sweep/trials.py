@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestration.backend import Backend, Ended
-from orchestration.errors import LeoclrOpsError, StoreError
+from orchestration.errors import LeoclrOpsError, StoreError, Unanswered
 from orchestration.plan import Plan
 from orchestration.progress import StageView
 from orchestration.recorder import Recorder
@@ -73,7 +74,10 @@ class Trials:
         return int(self._planner.plan(asked)[0].arms[0].stages[stage].params_json.get("epochs", 1))
 
     def open(self, asked: Asked) -> Entry | None:
-        """Open a trial's submission; where it cannot be planned or can never fit, return that it failed."""
+        """Open a trial's submission; where it cannot be planned or can never fit, return that it failed.
+
+        Raises: Unanswered; to ask again is to go on.
+        """
         number = asked.number
         try:
             pipeline, plan = self._planner.plan(asked)
@@ -81,15 +85,13 @@ class Trials:
             if number not in self._ledger.entries:
                 self._ledger.make(asked, own)
             submission = self._open(pipeline, plan, number, own)
-        except StoreError:
+        except Unanswered:
             raise
         except LeoclrOpsError as error:
             if number not in self._ledger.entries:
                 self._ledger.make(asked, labels(self._sweep, asked))
             return replace(self._ledger.entries[number], state="failed", reason=str(error))
-        self._ledger.attach(number, submission.run_id)
         self.desk.recorder.alive.add(submission.run_id)
-        submission.begin(self.desk.recorder)
         self._trials[number] = Trial(self._sweep, asked, pipeline, plan, submission, own)
         return None
 
@@ -141,9 +143,14 @@ class Trials:
 
     def _open(self, pipeline: PipelineSpec, plan: Plan, number: int, own: dict[str, str]) -> Submission:
         tags = sweep_records.trial_tags(self._sweep.name, parent=self.desk.run_id, number=number, labels=own)
-        submission = Submission(pipeline, plan, store=self.desk.store, home=self.desk.home, tags=tags)
-        self.desk.cluster.require_room(submission.waiting)
-        submission.open()
+        known = self._ledger.entries[number].run_id  # also where the home that remembers it went with its head
+        submission = Submission(pipeline, plan, store=self.desk.store, home=self.desk.home, tags=tags, resume=known)
+        with ExitStack() as stack:
+            stack.callback(submission.release)
+            self.desk.cluster.require_room(submission.waiting)
+            self._ledger.attach(number, submission.open())
+            submission.begin(self.desk.recorder)
+            stack.pop_all()
         return submission
 
     def _ended(self, trial: Trial) -> Entry | None:

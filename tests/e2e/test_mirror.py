@@ -41,7 +41,7 @@ def lose_the_node(made: Project, process: subprocess.Popen[str]) -> None:
     family = psutil.Process(process.pid).children(recursive=True)
     for each in (process, *family):
         each.kill()
-    process.wait()
+    process.communicate()
     psutil.wait_procs(family, timeout=10)
     for part in ("node", "stages", "submissions"):
         shutil.rmtree(made.home.path / part)
@@ -93,6 +93,25 @@ def test_a_wrong_bucket_is_one_clear_error_before_anything_starts(
     assert made.runs() == []
 
 
+def test_a_frozen_process_on_a_node_of_its_own_is_ended(
+    tmp_path: Path, variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its folder is not the driver's: the sign of life comes another way, and stops."""
+    made = Project(tmp_path, 1, hang_after_s=10, max_failures=1)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    process = made.start()
+    made.wait_for_step(40, process)
+    family = psutil.Process(process.pid).children(recursive=True)
+    (trainer,) = [each for each in family if "ray::pretrain" in " ".join(each.cmdline())]
+    for path in (made.home.path / "node").glob("*/alive.json"):
+        path.unlink()  # it is not seen from the driver's machine
+    trainer.suspend()
+    output, _ = process.communicate(timeout=400)
+    assert process.returncode == 0, output
+    assert "attempt 2 of 2" in output
+
+
 SWEEP = """
 title: rates of the probe
 base: small.yaml
@@ -131,7 +150,7 @@ def test_a_sweep_goes_on_from_another_head(
     assert process.returncode == 0, output
     lines = known()
     assert lines[: len(before)] == before
-    assert [line["n"] for line in lines if "point" in line] == [1, 2, 3]  # none is asked twice
-    assert [line["n"] for line in lines if line.get("state") == "done"] == [1, 2, 3]
+    assert [line["n"] for line in lines if "point" in line] == [0, 1, 2]  # none is asked twice
+    assert [line["n"] for line in lines if line.get("state") == "done"] == [0, 1, 2]
     assert sorted(struck.runs()) == ["linear", "linear", "linear", "pretrain"]
     assert (tmp_path / "sweep-s" / "table.md").is_file()

@@ -111,6 +111,41 @@ def test_a_write_whose_answer_was_lost_has_happened(there: Objects, ann: Host, m
     ann.as_itself().renew(lease)
 
 
+def test_a_refusal_for_nothing_loses_nothing(there: Objects, ann: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server may refuse a conditional write that only met another one."""
+    lease = ann.as_itself().take("lease")
+    put, refusals = Objects.put, [1, 2]
+
+    def refuse(self: Objects, key: str, body: bytes, **more: str) -> str:
+        if refusals:
+            refusals.pop()
+            raise Changed("ConditionalRequestConflict")
+        return put(self, key, body, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Objects, "put", refuse)
+    ann.as_itself().renew(lease)
+    assert not refusals
+
+
+def test_two_threads_that_renew_one_lease_keep_it(there: Objects, ann: Host) -> None:
+    own, lost = ann.as_itself(), list[Busy]()
+    lease = own.take("lease")
+
+    def renew() -> None:
+        for _ in range(20):
+            try:
+                own.renew(lease)
+            except Busy as error:
+                lost.append(error)
+
+    threads = [threading.Thread(target=renew) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not lost
+
+
 def test_of_many_at_once_one_gets_it(there: Objects) -> None:
     found: list[int] = []
 

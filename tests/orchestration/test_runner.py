@@ -19,9 +19,9 @@ from jobs.contract import Job
 from jobs.inputs import BACKBONE
 from jobs.journal import Journal
 from leoclr import checkpoint
-from orchestration import backend, records, runner, spec, underway
+from orchestration import backend, recorder, records, runner, spec, underway
 from orchestration.backend import Backend, Ended
-from orchestration.errors import LeoclrOpsError, StoreError
+from orchestration.errors import LeoclrOpsError, StoreError, Unanswered
 from orchestration.prepare import prepare
 from orchestration.progress import Outcome, Snapshot
 from orchestration.schedule import Ask, Size
@@ -423,6 +423,22 @@ def test_a_run_that_was_deleted_is_replaced_by_one_with_the_whole_history(desk: 
     assert desk.history(new.run_id) == LOSSES
 
 
+def test_a_damaged_line_of_a_journal_stops_nothing_and_is_told(desk: Desk, cluster: Double) -> None:
+    def damage(job: Job) -> Ended:
+        path = Path(job.folder) / "journal.jsonl"
+        train(job, steps=2)
+        path.write_bytes(path.read_bytes().replace(b'"s":2', b'"s":\x922'))
+        return Ended(crashed=True, reason="WorkerCrashedError: it died")
+
+    cluster.scripts["linear", 0] = [damage]
+    assert not desk.submit().failed
+    (run,) = desk.runs()["linear 0"]
+    assert run.status == "FINISHED"
+    assert desk.history(run.run_id) == LOSSES  # it was written again: the training went on from before it
+    assert run.tags[recorder.DAMAGE] == "line 3 of the journal is damaged, its numbers are left out"
+    assert "line 3 of the journal is damaged" in desk.shown[-1].note
+
+
 def test_a_store_that_fails_at_the_commit_is_asked_again(
     desk: Desk, cluster: Double, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -431,7 +447,7 @@ def test_a_store_that_fails_at_the_commit_is_asked_again(
     def refuse(run_id: str, **result: Any) -> None:
         if refusals:
             refusals.pop()
-            raise StoreError("connection refused")
+            raise Unanswered("connection refused")
         commit(run_id, **result)
 
     monkeypatch.setattr(desk.store, "finish_stage", refuse)
@@ -441,3 +457,40 @@ def test_a_store_that_fails_at_the_commit_is_asked_again(
     waiting = [stage for shot in desk.shown for stage in shot.stages if stage.note == "connection refused"]
     assert waiting
     assert {stage.state for stage in waiting} <= {"running", "done"}
+
+
+def test_what_a_store_says_for_good_fails_the_stage_and_the_others_go_on(
+    desk: Desk, cluster: Double, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = desk.store.begin_stage
+
+    def refuse(planned: Any, **facts: Any) -> str:
+        if planned.name == "linear" and planned.arms == ("seed=1",):
+            raise StoreError("9000 characters are more than the 8000 that MLflow keeps", place="params", hint="less")
+        return begin(planned, **facts)
+
+    monkeypatch.setattr(desk.store, "begin_stage", refuse)
+    (failed,) = desk.submit().failed
+    assert failed == "linear seed=1: params: 9000 characters are more than the 8000 that MLflow keeps; less"
+    assert desk.states() == {"pretrain 0": "done", "linear 0": "done", "pretrain 1": "done", "linear 1": "failed"}
+
+
+def test_a_result_that_the_store_refuses_is_recorded_by_the_next_submit(
+    desk: Desk, cluster: Double, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(run_id: str, **result: Any) -> None:
+        raise StoreError("the result is damaged")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(desk.store, "finish_stage", refuse)
+        assert len(desk.submit().failed) == 2
+    assert desk.statuses() == {"pretrain 0": ["FAILED"], "pretrain 1": ["FAILED"]}
+    assert not desk.submit().failed
+    assert sorted(cluster.started) == sorted(ALL)  # nothing is computed twice
+    assert desk.statuses() == {name: ["FINISHED"] for name in ALL}
+
+
+def test_an_outage_of_days_overflows_nothing() -> None:
+    stage = underway.Underway(None, "waiting", tries=5000)  # type: ignore[arg-type]  # no plan is asked for
+    stage.wait("connection refused")
+    assert stage.retry_at <= time.monotonic() + 60

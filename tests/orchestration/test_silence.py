@@ -78,11 +78,41 @@ def test_a_stage_without_signs_or_without_a_limit_is_left_alone(desk: Desk) -> N
     assert desk.look(200) == 0
 
 
+def test_a_trial_that_is_silent_is_ended_though_its_stage_is_not(desk: Desk) -> None:
+    trial = desk.folder / "trials" / "lr=0.1"
+    trial.mkdir(parents=True)
+    frozen = Process(4712, 2.5, "")
+    (trial / alive.FILE).write_text(json.dumps(asdict(frozen)))
+    for second in range(80):
+        desk.sign(1e9 + second)
+        desk.look(1)
+    assert desk.ended == [frozen]
+
+
+def test_a_sign_that_cannot_be_given_is_given_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    utime, fails = os.utime, [1, 2, 3]
+
+    def touch(path: Path) -> None:
+        if fails:
+            fails.pop()
+            raise OSError("stale file handle")
+        utime(path)
+
+    monkeypatch.setattr(alive, "BEAT_S", 0.02)
+    monkeypatch.setattr(os, "utime", touch)
+    with alive.beating(tmp_path):
+        found = alive.read(tmp_path)
+        deadline = time.monotonic() + 10
+        while alive.read(tmp_path) == found and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert alive.read(tmp_path) != found
+
+
 def test_signs_are_given_while_the_block_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(alive, "BEAT_S", 0.02)
     with alive.beating(tmp_path):
         found = alive.read(tmp_path)
-        assert found and found[0] == Process(os.getpid(), psutil.Process().create_time(), "")
+        assert found[tmp_path][0] == Process(os.getpid(), psutil.Process().create_time(), "")
         deadline = time.monotonic() + 10
         while alive.read(tmp_path) == found and time.monotonic() < deadline:
             time.sleep(0.01)
