@@ -73,7 +73,13 @@ def test_a_node_that_is_taken_away_costs_no_step_and_no_failure(
     (tmp_path / "calm").mkdir()
     calm = Project(tmp_path / "calm", workers)
     calm.finish()
-    resources = {"placement": placement, "checkpoint_every_steps": 0, "checkpoint_every_s": 3600, "max_failures": 0}
+    resources = {
+        "placement": placement,
+        "checkpoint_every_steps": 0,
+        "checkpoint_every_s": 3600,
+        "max_failures": 0,
+        "cpus_per_worker": 1,
+    }
     with cluster(nodes) as made:
         project = Project(tmp_path, workers, address=made.address, **resources)
         process = project.start()
@@ -94,7 +100,7 @@ def test_a_node_that_is_taken_away_costs_no_step_and_no_failure(
 
 def test_a_stage_whose_node_is_lost_goes_on_with_fewer_workers(tmp_path: Path) -> None:
     with cluster(2) as made:
-        project = Project(tmp_path, {"min": 1, "max": 2}, address=made.address, max_failures=1)
+        project = Project(tmp_path, {"min": 1, "max": 2}, address=made.address, cpus_per_worker=1, max_failures=1)
         process = project.start()
         project.wait_for_step(75, process)
         assert "starts on cpu with 2 worker(s)" in log(project)
