@@ -16,7 +16,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestration import backend, folders, storage
+from orchestration import backend, folders, records, storage
+from orchestration.cluster import job
 from orchestration.errors import StoreError, Unanswered
 from orchestration.folders import read_run, write_run
 from orchestration.leases import BEAT_S, LEASE_S
@@ -71,7 +72,7 @@ def run(sweep: SweepSpec, ledger: Ledger, planner: Planner, *, store: Store, hom
         begun = [entry for entry in ledger.entries.values() if entry.state not in KEPT]
         search = sweep_search.begin(sweep, ledger.entries.values(), again=begun)
         if not begun and len(ledger.entries) >= search.total:
-            return SweepOutcome(read_run(ledger.run) or "")
+            return SweepOutcome(_over(ledger, store))
         with stoppable(), ExitStack() as stack:
             cluster = stack.enter_context(backend.connect())
             run_id = _open(sweep, ledger, store)
@@ -109,6 +110,15 @@ def _claimed(home: Home, memory: Path) -> ExitStack:
                 if time.monotonic() > deadline:
                     raise
         time.sleep(1.0)
+
+
+def _over(ledger: Ledger, store: Store) -> str:
+    """Return the run of a sweep of which nothing is left; who sent this process to a cluster finds it as its own."""
+    run_id = read_run(ledger.run) or ""
+    if run_id and (sent := job.current()):
+        now_ms = str(time.time_ns() // 1_000_000)
+        store.set_tags(run_id, {records.JOB: sent.id, records.CLUSTER: sent.cluster, records.ATTEMPT_MS: now_ms})
+    return run_id
 
 
 def _open(sweep: SweepSpec, ledger: Ledger, store: Store) -> str:

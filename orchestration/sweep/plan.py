@@ -34,7 +34,7 @@ class Prepared:
 
 
 def make(sweep: SweepSpec, home: Home, store: Store, *, new: bool = False, dry: bool = False) -> Prepared:
-    """Return what it takes to run a sweep, checked; a `dry` one leaves no trace.
+    """Return what it takes to run a sweep, checked; a `dry` one leaves no trace but copies of what the mirror has.
 
     Raises: SpecError for a value that no pipeline takes, and where the sweep of this name asked something else;
         DataProblem; NotFound.
