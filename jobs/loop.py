@@ -171,7 +171,7 @@ def _checkpoint(own: _Attempt, at: Position, *, wait: bool = False) -> None:
         health.require_finite(state["work"])
         keep, root = job.resources.checkpoints, Path(job.folder) / "checkpoints"
         saved = checkpoint.save(root, state, at, fingerprint=job.fingerprint, score=own.score)
-        checkpoint.tidy(root, last=keep.keep_last, best=keep.keep_best)
+        checkpoint.tidy(root, saved, last=keep.keep_last, best=keep.keep_best)
         own.held.keep(saved, wait=wait)
         log.info("checkpoint %s: epoch %d, step %d", saved.name, at.epoch, at.step)
     _report({"epoch": at.epoch, "step": at.total}, saved)

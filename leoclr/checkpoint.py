@@ -108,11 +108,17 @@ def save(
     return folder
 
 
-def tidy(root: Path, *, last: int = KEEP, best: int = 0) -> None:
-    """Remove the checkpoints below `root` that are neither among the newest `last` nor the `best` by their scores."""
+def tidy(root: Path, saved: Path, *, last: int = KEEP, best: int = 0) -> None:
+    """Remove the checkpoints below `root` that are neither among the newest `last` nor the `best` by their scores.
+
+    `saved` is the newest: those beyond it were passed over when the run continued, as damaged, and go too.
+    """
+    total = int(saved.name)
     scores = {int(folder.name): _score_in(folder) if best else None for folder in _folders(root)}
-    for total in expendable(scores, last=last, best=best):
-        shutil.rmtree(root / f"{total:08d}", ignore_errors=True)
+    beyond = {each for each in scores if each > total}
+    kept = {each: score for each, score in scores.items() if each <= total}
+    for each in beyond | expendable(kept, last=last, best=best):
+        shutil.rmtree(root / f"{each:08d}", ignore_errors=True)
 
 
 def expendable(scores: Mapping[int, float | None], *, last: int, best: int) -> set[int]:

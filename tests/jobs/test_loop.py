@@ -243,6 +243,22 @@ def test_a_run_killed_twice_and_with_a_damaged_checkpoint_still_ends_the_same(st
     assert stage.end() == calm
 
 
+@pytest.mark.parametrize("older", ["damaged", "gone"])
+def test_a_damaged_checkpoint_does_not_cost_those_made_after_it(older: str, stage: Stage, calm: Any) -> None:
+    only = {"checkpoints": {"keep_last": 1}}
+    with pytest.raises(SystemExit):
+        stage.run(stop_at=11, **(only if older == "gone" else {}))
+    for state in stage.folder.glob("checkpoints/*/state.pt"):
+        state.write_bytes(state.read_bytes()[:-7])
+    for _ in range(2):  # the second time from what the first has left
+        with pytest.raises(SystemExit):
+            stage.run(stop_at=8, **only)
+    assert [path.name for path in (stage.folder / "checkpoints").iterdir()] == ["00000006"]
+    work = stage.run(**only)
+    assert work.started[0] == divmod(6, STEPS)
+    assert stage.end() == calm
+
+
 def test_a_run_killed_while_its_result_is_written_has_none(
     stage: Stage, calm: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -48,9 +48,20 @@ def test_the_newest_is_by_number_and_only_the_last_few_are_kept(tmp_path: Path) 
     for total in (9, 99_999_999, 100_000_000):  # the last has more digits than the names are padded to
         save(tmp_path, total)
     assert latest_total(tmp_path) == 100_000_000
-    checkpoint.tidy(tmp_path)
+    checkpoint.tidy(tmp_path, tmp_path / "100000000")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["100000000", "99999999"]
     assert KEEP == 2
+
+
+@pytest.mark.parametrize("best", [0, 1])
+def test_what_was_passed_over_takes_no_place_of_what_is_saved_after_it(best: int, tmp_path: Path) -> None:
+    state = {"weight": torch.zeros(1)}
+    for total, score in ((31, 1.0), (248, 9.0)):
+        checkpoint.save(tmp_path, state, Position(1, 1, total), fingerprint=OURS, score=score)
+    flip(tmp_path / "00000248" / "state.pt")
+    saved = save(tmp_path, 62)
+    checkpoint.tidy(tmp_path, saved, last=1, best=best)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["00000031", "00000062"][1 - best :]
 
 
 def test_a_kill_before_the_rename_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
