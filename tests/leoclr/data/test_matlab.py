@@ -1,6 +1,10 @@
 """SciPy writes what is read here, and reads it too."""
 
+import struct
+import tracemalloc
+import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -67,3 +71,103 @@ def test_another_version_is_named(tmp_path: Path) -> None:
     path.write_bytes(b"\x89HDF\r\n" + b"\0" * 200)
     with pytest.raises(DataError, match="it is not of version 5"):
         matlab.read(path, "x", "")
+
+
+def element(kind: int, content: bytes) -> bytes:
+    return struct.pack("<II", kind, len(content)) + content + b"\0" * (-len(content) % 8)
+
+
+def matrix(sort: int, sides: bytes, *rest: bytes, kind: int = 5, name: bytes = b"x") -> bytes:
+    """A matrix whose sides are numbers of `kind`."""
+    head = element(6, struct.pack("<II", sort, 0)) + element(kind, sides) + element(1, name)
+    return element(14, head + b"".join(rest))
+
+
+def put(path: Path, *elements: bytes) -> Path:
+    """Write elements into a file, each compressed."""
+    packed = [zlib.compress(each, 9) for each in elements]
+    header = b"MATLAB 5.0".ljust(124) + b"\x00\x01IM"
+    path.write_bytes(header + b"".join(struct.pack("<II", 15, len(each)) + each for each in packed))
+    return path
+
+
+ONE, MANY = struct.pack("<ii", 1, 1), struct.pack("<ii", 1, 1_500_000)
+NAMES = element(5, struct.pack("<i", 4))
+HOSTILE = {
+    "a side of inf": (matrix(6, struct.pack("<dd", 1.0, np.inf), element(9, b"\0" * 8), kind=9),),
+    "a side of nan": (matrix(6, struct.pack("<dd", 1.0, np.nan), element(9, b"\0" * 8), kind=9),),
+    "sides without end": (matrix(6, struct.pack("<i", 2**31 - 1) * 1_000_000, element(9, b"\0" * 8)),),
+    "bytes that become numbers": (matrix(9, struct.pack("<ii", 1, 15_000_000), element(2, b"\x07" * 15_000_000)),),
+    "cells": (matrix(1, MANY, element(14, b"") * 1_500_000),),
+    "records": (matrix(2, MANY, NAMES, element(1, b"abc\0"), element(14, b"") * 1_500_000),),
+    "records without fields": (matrix(2, MANY, NAMES, element(1, b""), b"\0" * 1_500_000),),
+    "a field without a name": (matrix(2, ONE, NAMES, element(1, b"abc\0\0\0\0\0"), element(14, b"") * 2),),
+    "fields": (matrix(2, ONE, element(5, struct.pack("<i", 1)), element(1, b"a" * 15_000_000)),),
+    "many variables": (matrix(6, ONE, element(9, b"\0" * 12_000_000), name=b"y"),) * 3,
+    "no flags": (element(14, element(6, b"")),),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_small_file_that_says_much_is_refused_within_little_memory(name: str, tmp_path: Path) -> None:
+    path = put(tmp_path / "x.mat", *HOSTILE[name])
+    assert path.stat().st_size < 100_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match=r"x\.mat: not a readable MATLAB file with `x`"):
+            matlab.read(path, "x", "")
+        assert tracemalloc.get_traced_memory()[1] < 120e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_file_that_is_large_itself_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "x.mat").open("wb") as file:
+        file.truncate(10 << 30)
+    with pytest.raises(DataError, match="too large"):
+        matlab.read(tmp_path / "x.mat", "x", "")
+
+
+def rows(count: int, **fields: Any) -> np.ndarray:
+    table = np.empty((1, count), dtype=[(name, object) for name in fields])
+    for name, value in fields.items():
+        for row in range(count):
+            table[name][0, row] = value
+    return table
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param(  # cars_annos.mat of Stanford Cars
+            rows(
+                16_185, relative_im_path="car_ims/016185.jpg", **dict.fromkeys("abcd", 256), **{"class": 196, "test": 1}
+            ),
+            id="cars",
+        ),
+        pytest.param(  # meta.mat of ILSVRC 2012
+            rows(
+                1_860,
+                ILSVRC2012_ID=1860.0,
+                WNID="n02119789",
+                words="kit fox, Vulpes macrotis",
+                gloss="g" * 200,
+                num_children=9.0,
+                children=np.arange(9.0),
+                wordnet_height=3.0,
+                num_train_images=1300.0,
+            ),
+            id="imagenet",
+        ),
+        pytest.param(np.arange(8_189, dtype=np.uint16).reshape(1, -1), id="flowers"),  # imagelabels.mat, setid.mat
+    ],
+)
+def test_lists_as_large_as_real_ones_are_read(value: np.ndarray, packed: bool, tmp_path: Path) -> None:
+    scipy.io.savemat(tmp_path / "x.mat", {"x": value}, do_compression=packed)
+    found = matlab.read(tmp_path / "x.mat", "x", "")
+    assert isinstance(found, list) and len(found) == value.size
+    if value.dtype.names:
+        assert isinstance(found[-1], dict) and tuple(found[-1]) == value.dtype.names
+    else:
+        assert found == value.ravel().tolist()
