@@ -9,15 +9,20 @@
 The worker never waits for a tracker: it appends here, and the driver carries new lines to MLflow. The file survives
 both. A step is written once: a stage that continues from a checkpoint repeats some steps, and finds them already
 written. So the history is that of an undisturbed run, with the time at which each number was first seen.
+
+A whole line that the disk has damaged says nothing any more: `numbers` leaves it out, so that training goes on, and
+names its place, so that whoever reads can tell of it. A digit that became another one is not noticed.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +33,40 @@ from torch import Tensor
 FLUSH_S = 0.5  # numbers leave the device at most this often: reading one waits for the device
 SAMPLE_S = 5.0  # between two samples of the machine
 MAX_POINTS = 2000  # step-wise points of a stage; longer ones record every k-th step
+_KINDS = ({"s", "t", "m", "p"}, {"e", "s", "t", "m"}, {"y", "t", "m", "p"})  # keys of a line: step, epoch, sample
+MOST_NAMED = 8  # damaged lines that a text names
+
+log = logging.getLogger("leoclr")
 
 
 class Diverged(RuntimeError):
     """The loss is not a finite number any more."""
+
+
+class Damaged(ValueError):
+    """A whole line of a file of JSON lines cannot be read; the text names file and line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What `numbers` found: lines, the offset behind the last one, and the numbers of damaged lines (1: the first)."""
+
+    lines: list[dict[str, Any]]
+    end: int
+    damaged: tuple[int, ...]
+
+    @property
+    def damage(self) -> str:
+        """Return in words what cannot be read; "" where there is no such line.
+
+        >>> Read([], 90, (3, 17)).damage
+        'lines 3, 17 of the journal are damaged, their numbers are left out'
+        """
+        first, more = ", ".join(map(str, self.damaged[:MOST_NAMED])), len(self.damaged) - MOST_NAMED
+        if len(self.damaged) < 2:
+            return f"line {first} of the journal is damaged, its numbers are left out" if first else ""
+        rest = f" and {more} more" if more > 0 else ""
+        return f"lines {first}{rest} of the journal are damaged, their numbers are left out"
 
 
 class Journal:
@@ -130,24 +165,82 @@ def append_sample(path: Path, numbers: Mapping[str, float], progress: tuple[int,
 
 
 def read(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
-    """Return the whole lines from byte `offset` on, and the offset behind them; a half-written one is left."""
+    """Return the whole lines from byte `offset` on, and the offset behind them; a half-written one is left.
+
+    Raises: Damaged where one of them is no JSON.
+    """
+    whole = _whole(path, offset)
+    found = []
+    for number, line in enumerate(_split(whole), 1):
+        try:
+            found.append(json.loads(line))
+        except (ValueError, RecursionError) as error:
+            raise Damaged(f"{path}: line {_lines_before(path, offset) + number} is damaged: {error}") from error
+    return found, offset + len(whole)
+
+
+def numbers(path: Path, offset: int = 0) -> Read:
+    """Return the lines of a stage's journal from byte `offset` on, less those that are damaged."""
+    whole, lines, damaged = _whole(path, offset), [], list[int]()
+    for number, line in enumerate(_split(whole), 1):
+        if _is_fine(found := _parsed(line)):
+            lines.append(found)
+        else:
+            damaged.append(number)
+    before = _lines_before(path, offset) if damaged else 0
+    return Read(lines, offset + len(whole), tuple(before + number for number in damaged))
+
+
+def _whole(path: Path, offset: int) -> bytes:
+    """Return the bytes from `offset` to the end of the last whole line."""
     try:
         with path.open("rb") as file:
             file.seek(offset)
             data = file.read()
     except FileNotFoundError:
-        return [], offset
-    whole = data[: data.rfind(b"\n") + 1]
-    return [json.loads(line) for line in whole.splitlines()], offset + len(whole)
+        return b""
+    return data[: data.rfind(b"\n") + 1]
+
+
+def _split(whole: bytes) -> list[bytes]:
+    return whole.split(b"\n")[:-1]
+
+
+def _lines_before(path: Path, offset: int) -> int:
+    with path.open("rb") as file:
+        return file.read(offset).count(b"\n")
+
+
+def _parsed(line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _is_fine(line: object) -> bool:
+    """Return whether a line is as one of the three kinds is written: a changed byte of a name leaves valid JSON."""
+    if not isinstance(line, dict) or line.keys() not in _KINDS or not isinstance(line["m"], dict):
+        return False
+    counts = [line[key] for key in ("s", "t", "e", "y") if key in line]
+    progress = line.get("p", [0, 0, 0.0])
+    if not isinstance(progress, list) or len(progress) != 3:
+        return False
+    values = [*line["m"].values(), progress[2]]
+    return all(isinstance(each, int) for each in (*counts, *progress[:2])) and all(
+        isinstance(each, int | float) for each in values
+    )
 
 
 def _mend(path: Path) -> tuple[int, int, int]:
     """Cut a line that a kill left half-written; return the last step, epoch and sample that are written."""
-    lines, end = read(path)
-    if path.exists() and path.stat().st_size > end:
-        os.truncate(path, end)
-    last = {key: max((line[key] for line in lines if key in line), default=-1) for key in ("e", "y")}
-    steps = max((line["s"] for line in lines if "s" in line and "e" not in line), default=0)
+    found = numbers(path)
+    if found.damaged:
+        log.warning("%s", found.damage)
+    if path.exists() and path.stat().st_size > found.end:
+        os.truncate(path, found.end)
+    last = {key: max((line[key] for line in found.lines if key in line), default=-1) for key in ("e", "y")}
+    steps = max((line["s"] for line in found.lines if "s" in line and "e" not in line), default=0)
     return steps, last["e"], max(last["y"], 0)
 
 

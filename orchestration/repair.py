@@ -57,12 +57,12 @@ def _stage(folder: StageFolder, store: Store) -> Iterator[str]:
         folder.drop_result()
         yield f"removed {' and '.join(left)} of {title}, whose result run {found.run_id[:8]} has"
     elif "result" in left and (sealed := folder.sealed()):
-        _record(folder, found.run_id, sealed, store)
-        yield f"recorded the result of {title}, run {found.run_id[:8]}"
+        damage = _record(folder, found.run_id, sealed, store)
+        yield f"recorded the result of {title}, run {found.run_id[:8]}" + (f"; {damage}" if damage else "")
 
 
-def _record(folder: StageFolder, run_id: str, sealed: Sealed, store: Store) -> None:
-    """Do what the submission that computed a result was killed before."""
+def _record(folder: StageFolder, run_id: str, sealed: Sealed, store: Store) -> str:
+    """Do what the submission that computed a result was killed before; say which numbers the disk has lost."""
     recorder = Recorder(store, "")
     try:
         recorder.follow(run_id, folder.path)
@@ -71,6 +71,7 @@ def _record(folder: StageFolder, run_id: str, sealed: Sealed, store: Store) -> N
         recorder.close()
     store.finish_stage(run_id, metrics=sealed.metrics, result=sealed.folder, ended_ms=sealed.ended_ms)
     folder.drop_result()
+    return recorder.damage
 
 
 def _old_drafts(home: Home) -> Iterator[Path]:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from jobs import journal
-from jobs.journal import MAX_POINTS, Diverged, Journal, read
+from jobs.journal import MAX_POINTS, Damaged, Diverged, Journal, numbers, read
 
 MIDDLE = (1, 2, 0.25)  # epoch, epochs, share of the whole
 
@@ -163,3 +163,46 @@ def test_reading_goes_on_from_an_offset(path: Path) -> None:
     with path.open("a") as file:
         file.write(":3}\n")
     assert read(path, offset) == ([{"s": 3}], 24)
+
+
+def test_a_damaged_line_is_named_by_its_place(path: Path) -> None:
+    path.write_text('{"n":1}\n{"n":2}\n{"n"\n{"n":4}\n')
+    with pytest.raises(Damaged, match=r"journal\.jsonl: line 3 is damaged"):
+        read(path)
+    with pytest.raises(Damaged, match="line 3 is damaged"):
+        read(path, 8)
+    assert read(path, 21) == ([{"n": 4}], 29)
+
+
+def test_a_stage_goes_on_behind_a_damaged_line(path: Path, waiting: None, caplog: pytest.LogCaptureFixture) -> None:
+    book = Journal(path, steps=4)
+    for total in (1, 2, 3):
+        step(book, total)
+    book.close()
+    lines = path.read_bytes().split(b"\n")
+    path.write_bytes(b"\n".join([lines[0], lines[1].replace(b'"m"', b'"n"'), *lines[2:]]))
+    before = path.read_bytes()
+    again = Journal(path, steps=4)
+    for total in (2, 3, 4):  # from a checkpoint before the damage
+        step(again, total)
+    again.close()
+    assert path.read_bytes().startswith(before)  # it only grows
+    assert [line["s"] for line in numbers(path).lines if "s" in line] == [1, 3, 4]
+    assert "line 2 of the journal is damaged" in caplog.text
+
+
+def test_any_changed_byte_costs_its_line_at_most(path: Path, waiting: None) -> None:
+    book = Journal(path, steps=2)
+    step(book, 1)
+    book.epoch(0, 1, {"knn_top1": 71.5})
+    book.close()
+    whole = path.read_bytes()
+    good = numbers(path).lines
+    for at in range(len(whole)):
+        for bit in range(8):
+            path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << bit]) + whole[at + 1 :])
+            found = numbers(path)
+            assert len(found.lines) + len(found.damaged) >= len(good) - 1
+            assert sum(line not in good for line in found.lines) <= 1
+            for line in found.lines:
+                assert {"t", "m"} < line.keys() and ("s" in line) != ("y" in line)

@@ -33,13 +33,17 @@ class Tracker:
 
     def __init__(self) -> None:
         self.points: Counter[tuple[str, Point]] = Counter()
+        self.tags: dict[str, str] = {}
         self.requests, self.beats = 0, 0
-        self.down = self.deaf = False  # deaf: it takes the points and fails before it says so
+        self.down = self.deaf = self.broken = False  # deaf: it takes the points and fails before it says so
 
     def log_points(self, run_id: str, points: Sequence[Point], tags: Mapping[str, str]) -> None:
         self.requests += 1
+        if self.broken:
+            raise KeyError("tags")
         if self.down:
             raise StoreError("connection refused")
+        self.tags |= tags
         self.points.update((run_id, point) for point in points)
         if self.deaf:
             raise StoreError("timed out")
@@ -211,6 +215,105 @@ def test_a_store_that_is_down_for_a_while_misses_nothing(
     wait(lambda: ours.trouble == "")
     assert tracker.kept() == ALL
     assert set(tracker.points.values()) == {1}
+
+
+HARM = [
+    b"",
+    b'{"s":2,"t":1500,"m":{"loss":2.25},"p":[1,4,0.25]',
+    b'{"s":2,"t":1500,"n":{"loss":2.25},"p":[1,4,0.25]}',  # as one bit makes it of "m"
+    b'{"r":2,"t":1500,"m":{"loss":2.25},"p":[1,4,0.25]}',
+    b'{"s":2,"t":1500,"m":{"loss":"2.25"},"p":[1,4,0.25]}',
+    b'{"s":2,"t":1500,"m":{"loss":2.25},"p":[1,4]}',
+    b"\xff\x00",
+    b"[2]",
+    b"[" * 100_000,
+]
+
+
+@pytest.mark.parametrize("harm", HARM, ids=range(len(HARM)))
+def test_a_damaged_line_is_left_out_and_told(
+    harm: bytes, idle: None, start: Any, tracker: Tracker, tmp_path: Path
+) -> None:
+    write(tmp_path, STEP)
+    with (tmp_path / "journal.jsonl").open("ab") as file:
+        file.write(harm + b"\n")
+    ours = start()
+    ours.follow(RUN, tmp_path)
+    write(tmp_path, EPOCH, SAMPLE)
+    ours.drain(RUN)
+    assert tracker.kept() == ALL
+    text = "line 2 of the journal is damaged, its numbers are left out"
+    assert tracker.tags[recorder.DAMAGE] == text
+    assert ours.trouble == f"stages/{tmp_path.name}: {text}"  # also once it is drained
+
+
+def test_damage_is_told_where_there_is_nothing_else_to_tell(
+    idle: None, start: Any, tracker: Tracker, tmp_path: Path
+) -> None:
+    write(tmp_path, STEP)
+    ours = start()
+    ours.follow(RUN, tmp_path)
+    ours.drain(RUN)
+    with (tmp_path / "journal.jsonl").open("a") as file:
+        file.write("{}\n" * 12)
+    ours.follow(RUN, tmp_path)
+    ours.drain(RUN)
+    damage = "lines 2, 3, 4, 5, 6, 7, 8, 9 and 4 more of the journal are damaged, their numbers are left out"
+    assert tracker.tags[recorder.DAMAGE] == damage
+
+
+def test_the_thread_goes_on_after_a_damaged_line(quick: None, start: Any, tracker: Tracker, tmp_path: Path) -> None:
+    ours = start()
+    ours.follow(RUN, tmp_path)
+    (tmp_path / "journal.jsonl").write_bytes(HARM[2] + b"\n")
+    wait(lambda: "line 1 of the journal is damaged" in ours.trouble)
+    write(tmp_path, STEP, EPOCH, SAMPLE)
+    wait(lambda: len(tracker.points) == 5)
+    beats = tracker.beats
+    wait(lambda: tracker.beats > beats)
+    assert tracker.kept() == ALL
+
+
+def test_what_nobody_foresaw_ends_no_thread(quick: None, start: Any, tracker: Tracker, tmp_path: Path) -> None:
+    tracker.broken = True
+    ours = start()
+    ours.follow(RUN, tmp_path)
+    write(tmp_path, STEP, EPOCH, SAMPLE)
+    wait(lambda: ours.trouble == "numbers wait on disk: KeyError: 'tags'")
+    beats = tracker.beats
+    wait(lambda: tracker.beats > beats)
+    with pytest.raises(KeyError):
+        ours.drain(RUN)
+    tracker.broken = False
+    wait(lambda: len(tracker.points) == 5)
+    wait(lambda: ours.trouble == "")
+
+
+@pytest.mark.parametrize("mark", ["99999", "7", "0", "-1", "", "x", "9" * 40])
+def test_a_damaged_mark_costs_a_second_sending(
+    mark: str, idle: None, start: Any, tracker: Tracker, tmp_path: Path
+) -> None:
+    write(tmp_path, STEP, EPOCH, SAMPLE)
+    (tmp_path / "journal.sent").write_text(mark)
+    ours = start()
+    ours.follow(RUN, tmp_path)
+    ours.drain(RUN)
+    assert tracker.kept() == ALL
+    assert ours.trouble == ""
+
+
+def test_a_journal_that_the_disk_does_not_read_is_tried_again(
+    idle: None, start: Any, tracker: Tracker, tmp_path: Path
+) -> None:
+    (tmp_path / "journal.jsonl").mkdir()
+    ours = start()
+    with pytest.raises(StoreError, match="the journal cannot be read"):
+        ours.follow(RUN, tmp_path)
+    (tmp_path / "journal.jsonl").rmdir()
+    write(tmp_path, STEP, EPOCH, SAMPLE)
+    ours.follow(RUN, tmp_path)
+    ours.drain(RUN)
+    assert tracker.kept() == ALL
 
 
 def test_progress_is_that_of_the_journal(idle: None, start: Any, tmp_path: Path) -> None:

@@ -66,6 +66,15 @@ def test_a_sealed_result_is_recorded_with_its_whole_history(run: StageRun, store
     assert list(repair.repair(home, store)) == []
 
 
+def test_a_damaged_line_is_told_with_the_result(run: StageRun, store: Store, home: Home) -> None:
+    book = path_of(run, home) / "journal.jsonl"
+    book.write_bytes(book.read_bytes().replace(b'"s":2', b'"r":2'))
+    assert list(repair.repair(home, store))[-1].endswith(
+        f"run {run.run_id[:8]}; stages/{book.parent.name}: line 3 of the journal is damaged, its numbers are left out"
+    )
+    assert store.history([run.run_id], "loss") == {run.run_id: [(1, 0.1), (3, 0.3)]}
+
+
 def test_what_is_left_of_a_recorded_result_goes(run: StageRun, store: Store, home: Home) -> None:
     path = path_of(run, home)
     list(repair.repair(home, store))
