@@ -157,9 +157,18 @@ class Store(Finder):
             self._client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
 
     def heartbeat(self, run_ids: Iterable[str]) -> None:
-        """Say that the owner of these runs is alive."""
+        """Say that the owner of these runs is alive; of each of them, also where one cannot be told, as if deleted.
+
+        Raises: the first StoreError of them.
+        """
+        first: StoreError | None = None
         for run_id in run_ids:
-            self.set_tags(run_id, {records.HEARTBEAT_MS: str(_now_ms())})
+            try:
+                self.set_tags(run_id, {records.HEARTBEAT_MS: str(_now_ms())})
+            except StoreError as error:
+                first = first or error
+        if first:
+            raise first
 
     def finish_stage(self, run_id: str, *, metrics: Mapping[str, float], result: Path, ended_ms: int) -> None:
         """Upload a stage's result, its manifest last, then record what it ended with, then call it finished.

@@ -277,6 +277,16 @@ def test_a_heartbeat_is_newer_than_the_last(store: Store) -> None:
     assert store.submissions()[0].heartbeat_ms > before
 
 
+def test_a_run_that_was_deleted_takes_no_heartbeat_from_the_others(store: Store) -> None:
+    gone, alive = _submit(store), _submit(store)
+    before = next(each for each in store.submissions() if each.run_id == alive).heartbeat_ms
+    store._client.delete_run(gone)
+    time.sleep(0.002)
+    with pytest.raises(StoreError, match=gone):
+        store.heartbeat([gone, alive])
+    assert next(each for each in store.submissions() if each.run_id == alive).heartbeat_ms > before
+
+
 def test_opening_twice_finds_the_same_runs(store: Store, home: Home) -> None:
     run_id = _submit(store)
     assert [each.run_id for each in Store.open(home).submissions()] == [run_id]
