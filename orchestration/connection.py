@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import sys
 from collections.abc import Iterator
@@ -100,21 +101,36 @@ def _without_password(fact: str, uri: str) -> str:
     """Return what a library says, less the user and the password of the store's address, however it writes them."""
     user = urlsplit(uri).netloc.rpartition("@")[0]
     password = user.partition(":")[2]
-    for secret in (user, password, unquote(password), os.environ.get("MLFLOW_TRACKING_PASSWORD", "")):
-        fact = fact.replace(secret, "***") if secret else fact
+    # A user may be any word, as `ml` is in mlflow: without a password it goes only where an address has it.
+    known = (f"{user}@" if user else "", user if password else "", password, unquote(password))
+    for secret in (*known, os.environ.get("MLFLOW_TRACKING_PASSWORD", "")):
+        fact = fact.replace(secret, "***@" if secret.endswith("@") else "***") if secret else fact
     return fact
 
 
 def without_secrets(uri: str) -> str:
-    """Return `uri` without user name, password and query.
+    """Return `uri` without user name, password and query; of what is no address, what cannot be any of them.
 
     >>> without_secrets("https://ann:secret@mlflow.example.org:5000/x?token=1")
     'https://mlflow.example.org:5000/x'
+    >>> without_secrets("https://ann:secret@[::1")
+    'https://[::1'
     """
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+        _ = parts.port
+    except ValueError:
+        return _behind_user(uri)
     if not parts.netloc:
-        return uri.partition("?")[0]
+        return uri.partition("?")[0] if parts.scheme.startswith("sqlite") else _behind_user(uri)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+
+
+def _behind_user(text: str) -> str:
+    """Return a text less all between its scheme and its last @, and less a query."""
+    before, _, rest = text.rpartition("@")
+    scheme, found, _ = before.partition("://")
+    return (scheme + found if found else "") + re.split("[?#]", rest)[0]
 
 
 def _experiment(client: MlflowClient, home: Home) -> tuple[str, str]:

@@ -21,7 +21,7 @@ import pytest
 from jobs.contract import Resources
 from leoclr import RESULTS_VERSION
 from orchestration import records
-from orchestration.connection import without_secrets
+from orchestration.connection import Connection, speaking, without_secrets
 from orchestration.errors import NotFound, StoreError
 from orchestration.plan import Plan, PlannedStage, State
 from orchestration.query import Query
@@ -299,10 +299,39 @@ def test_opening_twice_finds_the_same_runs(store: Store, home: Home) -> None:
         ("http://ann:pa%40ss@host:5000", "http://host:5000"),
         ("postgresql://ann:secret@db/mlflow?password=x", "postgresql://db/mlflow"),
         ("sqlite:////home/ann/mlflow.db", "sqlite:////home/ann/mlflow.db"),
+        ("sqlite:////home/a@b/mlflow.db", "sqlite:////home/a@b/mlflow.db"),
+        ("http://[::1", "http://[::1"),  # what is no address is said too
+        ("http://ann:secret@[::1?token=x", "http://[::1"),
+        ("http://ann:pa#ss@host:5000", "http://host:5000"),
+        ("ann:secret@host:5000", "host:5000"),
+        ("http:/ann:secret@host", "host"),
+        ("databricks", "databricks"),
     ],
 )
 def test_no_password_is_shown(uri: str, shown: str) -> None:
     assert without_secrets(uri) == shown
+
+
+@pytest.mark.parametrize("uri", ["http://ann:secret@[::1", "http://ann:secret@host:x", "ann:secret@host"])
+def test_what_is_no_address_is_refused_in_one_error(uri: str, home: Home) -> None:
+    with pytest.raises(StoreError) as caught:
+        Connection(home, uri)
+    assert "secret" not in str(caught.value)
+    assert caught.value.hint == "mend MLFLOW_TRACKING_URI"
+
+
+@pytest.mark.parametrize(
+    ("uri", "said", "shown"),
+    [
+        ("postgresql://ml@db/mlflow", "no mlflow at ml@db", "no mlflow at ***@db"),
+        ("postgresql://ml:pa%40ss@db/x", "ml:pa%40ss, ml:pa%40ss@db, pa@ss, mlflow", "***, ***@db, ***, mlflow"),
+        ("http://host", "no user @ all", "no user @ all"),
+    ],
+)
+def test_a_user_goes_from_addresses_alone_and_a_password_from_everywhere(uri: str, said: str, shown: str) -> None:
+    with pytest.raises(StoreError) as caught, speaking(uri):
+        raise OSError(said)
+    assert caught.value.fact == shown
 
 
 def test_a_dead_server_is_one_readable_error_without_its_password(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
