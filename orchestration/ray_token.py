@@ -17,19 +17,19 @@ ELSEWHERE = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")  # who sets one of these h
 def keep_private() -> None:
     """Make the token unless there is one, and close its file to others; before Ray is imported.
 
-    A home folder that cannot be written is left to Ray, which says so.
+    A home folder that is none, or cannot be written, is left to Ray, which says so.
     """
     if any(os.environ.get(name) for name in ELSEWHERE) or os.environ.get("RAY_AUTH_MODE", "token").lower() != "token":
         return
-    path = Path.home() / ".ray" / "auth_token"
     try:
+        path = Path.home() / ".ray" / "auth_token"
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not path.exists():
             _create(path)
         found = path.stat()
         if found.st_uid == os.getuid() and stat.S_IMODE(found.st_mode) & 0o077:
             path.chmod(0o600)
-    except PermissionError:
+    except (OSError, RuntimeError):  # the latter: nobody knows where it is
         return
 
 

@@ -1,5 +1,6 @@
 """Nobody but its owner reads the token, whoever made the file, and whatever the umask says."""
 
+import errno
 import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
@@ -54,6 +55,21 @@ def test_who_has_another_token_or_wants_none_gets_none(
     monkeypatch.setenv(name, value)
     ray_token.keep_private()
     assert not token.parent.exists()
+
+
+@pytest.mark.parametrize("home", ["/dev/null", "/proc"])
+def test_a_home_that_takes_no_token_is_left_to_ray(token: Path, monkeypatch: pytest.MonkeyPatch, home: str) -> None:
+    monkeypatch.setenv("HOME", home)
+    ray_token.keep_private()
+
+
+def test_a_disk_that_is_read_only_is_left_to_ray(token: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object) -> int:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(os, "open", refuse)
+    ray_token.keep_private()
+    assert not token.exists()
 
 
 def test_ray_reads_it_where_it_is_put(token: Path) -> None:
