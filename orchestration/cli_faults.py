@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +29,10 @@ def chaos(
     from orchestration import stopping
     from orchestration.chaos import lab
 
+    if soak and only:
+        raise typer.BadParameter("a soak strikes at random", param_hint="--only")
+    if write and (write.is_dir() or not os.access(write if write.exists() else write.parent, os.W_OK)):
+        raise typer.BadParameter(f"{write} cannot be written", param_hint="--write")
     lab.require_linux()
     place = folder or Path(tempfile.gettempdir())
     place.mkdir(parents=True, exist_ok=True)
@@ -42,6 +47,7 @@ def chaos(
 def _matrix(work: Path, *, only: list[str], seed: int, write: Path | None) -> None:
     from orchestration.chaos import drive, page
 
+    earlier = page.rows(write.read_text()) if write and only and write.exists() else {}
     outcomes = []
     for outcome in drive.run(drive.choose(only), work, seed=seed, show=_show):
         outcomes.append(outcome)
@@ -49,7 +55,7 @@ def _matrix(work: Path, *, only: list[str], seed: int, write: Path | None) -> No
     drive.tidy(work)
     typer.echo(page.summary(outcomes))
     if write:
-        _put(write, page.MATRIX, page.matrix(outcomes, seed=seed, where=drive.here()))
+        _put(write, page.MATRIX, page.matrix(outcomes, seed=seed, where=drive.here(), earlier=earlier))
     if not all(outcome.kept for outcome in outcomes):
         raise typer.Exit(1)
 

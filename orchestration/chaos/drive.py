@@ -93,5 +93,6 @@ def _try(fault: Fault, trial: Trial) -> Outcome:
     try:
         kept, evidence = True, fault.strike(trial)
     except (Broken, LeoclrOpsError) as error:
-        kept, evidence = False, Evidence(f"BROKEN: {error}; see {trial.folder}")
+        repeated, lost = (error.repeated, error.lost) if isinstance(error, Broken) else (None, None)
+        kept, evidence = False, Evidence(f"BROKEN: {error}; see {trial.folder}", repeated, lost)
     return Outcome(fault, kept, evidence, time.monotonic() - began)

@@ -57,7 +57,7 @@ def gone(trial: Trial) -> Evidence:
         proof.require_same(trial.calm(1), found)
         if found.runs["pretrain"] != first.runs["pretrain"]:
             raise Broken("a stage that was whole ran again")
-        return Evidence("`plan` said so; that stage alone ran again, and came to the same numbers")
+        return Evidence("`plan` said so; that stage alone ran again, and came to the same numbers", lost=0)
 
 
 def locked(trial: Trial) -> Evidence:

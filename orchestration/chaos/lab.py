@@ -54,18 +54,29 @@ def pipeline(resources: Mapping[str, Tree] = RESOURCES, *, epochs: int = 2, lr: 
 
 
 class Broken(Exception):  # a promise was; its text says which
-    """What was promised did not happen."""
+    """What was promised did not happen; what was measured nevertheless is as in `trial.Evidence`."""
+
+    def __init__(self, fact: str, *, repeated: int | None = None, lost: int | None = None) -> None:
+        super().__init__(fact)
+        self.repeated, self.lost = repeated, lost
 
 
 class Lab:
     """A place to run the product in; `close` ends all that is left of it."""
 
     def __init__(
-        self, folder: Path, *, workers: int = 1, epochs: int = 2, lr: float = 0.02, variables: Mapping[str, str] = {}
+        self,
+        folder: Path,
+        *,
+        workers: int = 1,
+        epochs: int = 2,
+        lr: float = 0.02,
+        hang_after_s: float = 15,
+        variables: Mapping[str, str] = {},
     ) -> None:
         folder.mkdir(parents=True)
         self.folder, self.home = folder, Home(folder / "home")
-        resources = {**RESOURCES, "workers": workers, "hang_after_s": 15, "max_failures": 3}
+        resources = {**RESOURCES, "workers": workers, "hang_after_s": hang_after_s, "max_failures": 3}
         (folder / f"{NAME}.yaml").write_text(pipeline(resources, epochs=epochs, lr=lr))
         kept = {
             name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "MLFLOW_", "LEOCLR_"))
@@ -154,7 +165,7 @@ class Lab:
 
     def steps(self) -> int:
         """Return the last step that the pre-training has written to its journal."""
-        lines = (line for path in self.home.path.glob("stages/*/journal.jsonl") for line in journal.read(path)[0])
+        lines = (line for path in self.home.path.glob("stages/*/journal.jsonl") for line in journal.numbers(path).lines)
         return max((line["s"] for line in lines if "s" in line and "p" in line), default=0)
 
     def wait_for_step(self, step: int, process: subprocess.Popen[str]) -> int:

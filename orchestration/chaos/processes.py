@@ -7,7 +7,7 @@ import subprocess
 import time
 
 from orchestration.chaos.lab import STEPS, Broken, Lab, wait_for
-from orchestration.chaos.trial import Evidence, Trial
+from orchestration.chaos.trial import INTERVAL, Evidence, Trial
 
 TRAINERS = "RayTrainWorker", "ray::pretrain", "ray::fit"  # as Ray names the process that trains
 CONTROLLER = "TrainController"
@@ -18,8 +18,9 @@ STOP_S = 10.0  # in which they end everything
 def worker(trial: Trial) -> Evidence:
     """Kill the process that trains, in the middle of an epoch."""
     with trial.lab() as lab:
-        process, at = _until(trial, lab)
-        lab.find(process, *TRAINERS).kill()
+        process = _until(trial, lab)
+        trainer, at = lab.find(process, *TRAINERS), lab.steps()
+        trainer.kill()
         _survives(lab, process)
         return trial.same(lab, "the stage began again by itself", at=at)
 
@@ -27,20 +28,21 @@ def worker(trial: Trial) -> Evidence:
 def sealed(trial: Trial) -> Evidence:
     """Kill the process that trains, right after a checkpoint appeared under its name."""
     with trial.lab() as lab:
-        process, at = _until(trial, lab)
+        process = _until(trial, lab)
         trainer, before = lab.find(process, *TRAINERS), _checkpoints(lab)
         wait_for("another checkpoint", lambda: bool(_checkpoints(lab) - before), unless=process)
+        at = lab.steps()
         trainer.kill()
         _survives(lab, process)
-        return trial.same(lab, "the checkpoint was taken up", at=max(at, max(_checkpoints(lab) | {0})))
+        return trial.same(lab, "the checkpoint was taken up", at=at)
 
 
 def hang(trial: Trial) -> Evidence:
     """Freeze the process that trains, for good."""
     with trial.lab() as lab:
-        process, at = _until(trial, lab)
+        process = _until(trial, lab)
         lab.find(process, *TRAINERS).suspend()
-        began = time.monotonic()
+        began, at = time.monotonic(), lab.steps()
         wait_for("the stage begins again", lambda: "continues from" in lab.log(), unless=process)
         seconds = time.monotonic() - began
         _survives(lab, process)
@@ -50,8 +52,9 @@ def hang(trial: Trial) -> Evidence:
 def controller(trial: Trial) -> Evidence:
     """Kill the process that leads two workers."""
     with trial.lab(workers=2) as lab:
-        process, at = _until(trial, lab)
-        lab.find(process, CONTROLLER).kill()
+        process = _until(trial, lab)
+        leader, at = lab.find(process, CONTROLLER), lab.steps()
+        leader.kill()
         _survives(lab, process)
         return trial.same(lab, "the gang began again by itself", at=at, workers=2)
 
@@ -59,7 +62,8 @@ def controller(trial: Trial) -> Evidence:
 def driver(trial: Trial) -> Evidence:
     """Kill the command itself, then ask for the status, then give the same command again."""
     with trial.lab() as lab:
-        process, at = _until(trial, lab)
+        process = _until(trial, lab)
+        at = lab.steps()
         lab.kill(process)
         _require_stopped(lab)
         lab.submit()
@@ -92,21 +96,31 @@ def twins(trial: Trial) -> Evidence:
 
 
 def heir(trial: Trial) -> Evidence:
-    """Give the same command twice, and kill the one that runs it."""
-    with trial.lab() as lab:
-        process, at = _until(trial, lab)
+    """Give the same command twice, and kill the one that runs it.
+
+    What trains is held until the second command is there, which takes it longer than some trainings take.
+    """
+    with trial.lab(hang_after_s=0) as lab:
+        process = lab.begin()
+        before = lab.wait_for_step(trial.random.randint(INTERVAL + 2, STEPS // 2), process)
+        trainer = lab.find(process, *TRAINERS)
+        trainer.suspend()
         second = lab.start()
         wait_for("the second shows the first", lambda: "does the same already" in lab.said(second), unless=second)
+        trainer.resume()
+        lab.wait_for_step(before + 1, process)
+        at = lab.steps()
         lab.kill(process)
         if "going on here" not in lab.wait(second):
             raise Broken("the second command did not take over")
         return trial.same(lab, "the second command took over, in the same run", at=at)
 
 
-def _until(trial: Trial, lab: Lab) -> tuple[subprocess.Popen[str], int]:
-    """Start a submission, and return it with the step at which it is in the middle of its second epoch."""
+def _until(trial: Trial, lab: Lab) -> subprocess.Popen[str]:
+    """Start a submission, and return it when it is in the middle of its second epoch."""
     process = lab.begin()
-    return process, lab.wait_for_step(trial.random.randint(STEPS + 10, STEPS + 30), process)
+    lab.wait_for_step(trial.random.randint(STEPS + 10, STEPS + 30), process)
+    return process
 
 
 def _checkpoints(lab: Lab) -> set[int]:
@@ -123,7 +137,7 @@ def _survives(lab: Lab, process: subprocess.Popen[str]) -> None:
 def _stopped(trial: Trial, stop: object) -> Evidence:
     assert callable(stop)
     with trial.lab() as lab:
-        process, at = _until(trial, lab)
+        process = _until(trial, lab)
         began = time.monotonic()
         stop(lab, process)
         lab.wait(process, code=STOPPED)
@@ -131,6 +145,7 @@ def _stopped(trial: Trial, stop: object) -> Evidence:
         if seconds > STOP_S:
             raise Broken(f"it took {seconds:.0f} s to end, and not {STOP_S:.0f}")
         wait_for("its processes end", lambda: not lab.family(process))
+        at = lab.steps()
         _require_stopped(lab)
         lab.submit()
         return trial.same(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import torch
 
+from jobs import journal
 from orchestration import look
 from orchestration.chaos.lab import Broken, Lab
 from orchestration.records import StageRun
@@ -16,6 +19,8 @@ from orchestration.tracking import Store
 
 MEASURED = ("system/", "images_per_s")  # metrics by the clock: they differ from run to run
 CHECKPOINT, WEIGHTS = "checkpoint.pt", "backbone.safetensors"
+
+_BEGUN = re.compile(r"^(\S+ \S+) INFO worker 0: .*(?:continues from checkpoint (\d+)| starts on )", re.MULTILINE)
 
 Points = dict[str, list[tuple[int, float]]]  # (step, value) by metric
 
@@ -71,11 +76,36 @@ def read(lab: Lab, *, uri: str | None = None, besides: Sequence[str] = ()) -> Le
 def require_same(calm: Left, found: Left) -> None:
     """Raises: Broken where two submissions did not leave the same, bit for bit."""
     if lost := calm.lost(found):
-        raise Broken(f"{lost} values of the metric histories differ")
+        raise Broken(f"{lost} values of the metric histories differ", lost=lost)
     for what in ("results", "weights", "states"):
         own, other = getattr(calm, what), getattr(found, what)
         if wrong := sorted(stage for stage in own.keys() | other.keys() if own.get(stage) != other.get(stage)):
-            raise Broken(f"the {what} of {', '.join(wrong)} differ from those of a calm run")
+            raise Broken(f"the {what} of {', '.join(wrong)} differ from those of a calm run", lost=0)
+
+
+def repeated(lab: Lab) -> int:
+    """Return how many recorded steps all stages of a lab computed again, at most, see `computed_again`."""
+    folders = sorted(path.parent for path in lab.home.path.glob("stages/*/log.txt"))
+    return sum(
+        computed_again(
+            (folder / "log.txt").read_text(errors="replace"), journal.numbers(folder / "journal.jsonl").lines
+        )
+        for folder in folders
+    )
+
+
+def computed_again(log: str, lines: Iterable[Mapping[str, Any]]) -> int:
+    """Return how many steps of a journal were computed again, at most, by the log of their stage.
+
+    Each attempt begins behind a checkpoint, or at the start, and computes again what had been recorded until then. One
+    that was ended before it came so far computed fewer; nobody noted how many.
+    """
+    steps = [(line["t"], line["s"]) for line in lines if "s" in line and "e" not in line]
+    count = 0
+    for when, checkpoint in _BEGUN.findall(log):
+        began_ms = datetime.strptime(when, "%Y-%m-%d %H:%M:%S,%f").timestamp() * 1000
+        count += max(0, max((step for ms, step in steps if ms < began_ms), default=0) - int(checkpoint or 0))
+    return count
 
 
 def _only_one(runs: list[StageRun]) -> dict[str, StageRun]:

@@ -8,7 +8,6 @@ it holds is in its memory, and no store survives the loss of its disk. All is bo
 from __future__ import annotations
 
 import random
-import re
 import subprocess
 import time
 from collections import Counter
@@ -37,7 +36,6 @@ DRIVER, TRAINER, RAY, MLFLOW, STORE = (
 )
 RAYS = "gcs_server", "raylet", "ray::"
 MOST_STARTS = 3  # of the driver for each kill, and some more: it goes on, or it does not
-_RESUMED = re.compile(r"continues from checkpoint (\d+)")
 
 Show = Callable[[str], None]
 
@@ -49,8 +47,8 @@ class Soaked:
     seed: int
     kills: Counter[str] = field(default_factory=Counter)
     starts: int = 0
-    repeated: int = 0
-    lost: int = 0
+    repeated: int = 0  # steps, at most: see `proof.computed_again`
+    lost: int = 0  # values of the histories
     seconds: float = 0.0
 
 
@@ -69,7 +67,7 @@ def run(folder: Path, *, kills: int, seed: int, show: Show) -> Soaked:
             struck.finish(show)
             found = proof.read(own, uri=server.uri)
             proof.require_same(calm, found)
-            soaked.lost = calm.lost(found)
+            soaked.lost, soaked.repeated = calm.lost(found), proof.repeated(own)
     soaked.seconds = time.monotonic() - began
     return soaked
 

@@ -20,11 +20,11 @@ _RESUMED = re.compile(r"continues from checkpoint (\d+)")
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What happened after a fault, where all promises were kept."""
+    """What happened after a fault; None where something was not measured."""
 
     text: str
-    repeated: int | None = None  # steps that were computed twice; None where the fault allows no such question
-    lost: int = 0  # values that are missing in a history, or there twice
+    repeated: int | None = None  # steps that were computed twice
+    lost: int | None = None  # values that the histories of a calm run have and these not, or twice, or the reverse
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +55,15 @@ class Trial:
         """
         proof.require_same(self.calm(workers), proof.read(own, uri=uri))
         if at is None:
-            return Evidence(text)
+            return Evidence(text, lost=0)
         resumed = [int(step) for step in _RESUMED.findall(own.log())]
         if not resumed:
-            raise Broken(f"it was struck after step {at} and began anew")
+            raise Broken(f"it was struck after step {at} and began anew", repeated=at, lost=0)
         repeated = max(0, at - resumed[0])
         if repeated > most:
-            raise Broken(f"{repeated} steps were computed twice, and not {most} at most")
-        return Evidence(f"{text}; struck after step {at}, went on from {resumed[0]}", repeated)
+            fact = f"{repeated} steps were computed twice, and not {most} at most"
+            raise Broken(fact, repeated=repeated, lost=0)
+        return Evidence(f"{text}; struck after step {at}, went on from {resumed[0]}", repeated, lost=0)
 
 
 Strike = Callable[[Trial], Evidence]
