@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 
 from orchestration.chaos.lab import pipeline
 from tests import cluster_live as live
@@ -41,6 +42,23 @@ storage:
   secret_key: {{env: LIVE_SECRET}}
 home: {home}
 environment: {{code: wheel, variables: {{OMP_NUM_THREADS: "1"}}, send_secrets: true}}
+"""
+PROBE = """
+stages:
+  pretrain:
+    params: {dataset: digits, method: random, backbone: resnet18, width: 2, stem: stride2, image_size: 16}
+  linear:
+    needs: [pretrain]
+    params: {dataset: digits, protocol: small, settings: {epochs: 1}}
+"""
+SWEEP = """
+title: epochs of the probe
+base: probe.yaml
+axes:
+  linear.params.settings.epochs: [1, 2]
+set: {linear.params.settings.weight_decay: 0.1}
+objectives:
+  linear top-1: {stage: linear, metric: top1}
 """
 SMALL = pipeline(epochs=8)
 
@@ -158,6 +176,23 @@ def test_a_quickstart_that_is_sent_ends_without_its_client(cluster: Cluster) -> 
         for file, facts in files.items():
             kept = objects[manifest.replace("manifest.json", file)]
             assert hashlib.sha256(kept).hexdigest() == facts["sha256"], (stage["name"], file)
+
+
+def test_a_sweep_that_is_sent_prints_its_table_each_time(cluster: Cluster) -> None:
+    laptop, colleague = cluster.laptop("sweeper"), cluster.colleague("sweeper-colleague")
+    (laptop.folder / "probe.yaml").write_text(PROBE)
+    (laptop.folder / "probes.yaml").write_text(SWEEP)
+    sent = ("sweep", "probes.yaml", "--cluster", "./one.yaml", "--set", "linear.params.settings.weight_decay=0.5")
+    table = laptop.run(*sent)
+    assert "2 trials: 2 done" in table, table
+    assert "| linear epochs | linear top-1 (%) |" in table
+    assert laptop.run(*sent) == table  # nothing is left to do: the job that finds that out tells the same
+    client = MlflowClient(cluster.mlflow)
+    (experiment,) = (each.experiment_id for each in client.search_experiments() if each.name == "leoclr-ops")
+    (own,) = client.search_runs([experiment], "tags.`leoclr.role` = 'sweep'")
+    assert colleague.run("attach", own.info.run_id[:8]) == table
+    decayed = "tags.`leoclr.stage` = 'linear' and params.`settings.weight_decay` = '0.5'"
+    assert len(client.search_runs([experiment], decayed)) == 2  # what the command line says, and not the file
 
 
 def test_what_was_cancelled_goes_on_and_outlives_its_head(cluster: Cluster) -> None:
