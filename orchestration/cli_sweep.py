@@ -59,13 +59,15 @@ def sweep(
     from orchestration.sweep import drive as sweep_drive
     from orchestration.sweep import plan as sweep_plan
     from orchestration.sweep import search as sweep_search
+    from orchestration.sweep.ledger import KEPT
 
     home, store = opening.create()
     prepared = sweep_plan.make(loaded, home, store, new=new, dry=dry_run)
     cli_runs.warn(prepared.notes)
     if dry_run:
         entries = prepared.ledger.entries.values()
-        typer.echo(sweep_plan.in_words(prepared, sweep_search.begin(loaded, entries, again=[])))
+        begun = [entry for entry in entries if entry.state not in KEPT]
+        typer.echo(sweep_plan.in_words(prepared, sweep_search.begin(loaded, entries, again=begun)))
         return
     with display(sys.stderr) as show:
         outcome = sweep_drive.run(loaded, prepared.ledger, prepared.planner, store=store, home=home, show=show)
@@ -90,7 +92,9 @@ def status(name: str, *, as_json: bool) -> bool:
 
     opening.past()  # what nobody runs any more is ended first
     seen = sweep_look.look(sweep_ledger.Ledger(sweep_ledger.folder_of(home, name)))
-    typer.echo(json.dumps(sweep_look.to_json(seen), indent=2) if as_json else sweep_look.in_words(seen))
+    typer.echo(
+        json.dumps(sweep_look.to_json(seen), indent=2, allow_nan=False) if as_json else sweep_look.in_words(seen)
+    )
     return True
 
 
@@ -110,11 +114,18 @@ def cancel(name: str) -> bool:
 
 
 def _home_of(name: str) -> Home | None:
-    """Return the home, if a sweep of this name ran there."""
+    """Return the home, if a sweep of this name ran there; None for what can be no name, too."""
     from orchestration.storage import Home
 
     home = Home.default()
-    return home if name.replace("-", "").replace(".", "").isalnum() and (home.path / "sweeps" / name).is_dir() else None
+    try:
+        if not (home.path / "sweeps" / name).is_dir():
+            return None
+    except OSError:  # too long, or in a folder that nobody may enter
+        return None
+    from orchestration.spec import NAME  # it takes a third of a second: only where there is something
+
+    return home if NAME.fullmatch(name) else None
 
 
 def _end(loaded: SweepSpec, ledger: Ledger, outcome: SweepOutcome, store: Store) -> None:

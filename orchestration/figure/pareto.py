@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from orchestration.figure.style import COLORS, COLUMN, MAX_SIZE, Picture, canvas, look, short
 from orchestration.sweep.cells import Cell, Summary, cells, summary, varied
 from orchestration.sweep.compare import front
-from orchestration.sweep.result import Objective, SweepResult
+from orchestration.sweep.result import Axis, Objective, SweepResult
 from orchestration.sweep.words import axis_title, show, with_unit
 
 if TYPE_CHECKING:
@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 def pareto(result: SweepResult) -> Picture:
     """Return the means of all points over both objectives: the first one upwards, the second one to the right."""
     y, x = result.objectives[:2]
-    found = cells(result)
+    found, axes = cells(result), varied(result)
     best = [(cell, *at) for cell in front(found, (y, x)) if (at := _at(cell, x, y))]
     best.sort(key=lambda each: each[1].mean)
-    rest = [at for cell in found if (at := _at(cell, x, y)) and all(cell is not each[0] for each in best)]
+    on_front = {id(cell) for cell, _, _ in best}
+    rest = [at for cell in found if id(cell) not in on_front and (at := _at(cell, x, y))]
     with look():
         figure = canvas(COLUMN, 2.6)
         panel = figure.subplots()
@@ -32,9 +33,7 @@ def pareto(result: SweepResult) -> Picture:
         panel.grid(axis="x")
         panel.margins(0.08)
         figure.legend(loc="outside upper center", ncols=2)
-    listed = "; ".join(
-        f"{_name(cell, result)}: {show(b.mean, y.unit)} and {show(a.mean, x.unit)}" for cell, a, b in best
-    )
+    listed = "; ".join(f"{_name(cell, axes)}: {show(b.mean, y.unit)} and {show(a.mean, x.unit)}" for cell, a, b in best)
     caption = (
         f"{y.title} against {x.title}, means of {len(best) + len(rest)} points. Pareto front: no other point is at "
         f"least as good in both and better in one; whiskers: sample standard deviation, where runs repeat. {listed}."
@@ -74,6 +73,6 @@ def _at(cell: Cell, x: Objective, y: Objective) -> tuple[Summary, Summary] | Non
     return across, up
 
 
-def _name(cell: Cell, result: SweepResult) -> str:
-    words = [f"{axis_title(axis.name)} {cell.labels[axis.name]}" for axis in varied(result) if axis.name in cell.labels]
+def _name(cell: Cell, axes: Sequence[Axis]) -> str:
+    words = [f"{axis_title(axis.name)} {cell.labels[axis.name]}" for axis in axes if axis.name in cell.labels]
     return short(", ".join(words), 120) or "the point"

@@ -184,7 +184,8 @@ def progress(result: SweepResult, objective: Objective) -> Picture:
     """Return the best value so far over trials, and how much each axis matters where enough trials say so."""
     shares = importance(result, objective)
     known = [each for each in best_so_far(result, objective) if abs(each[1]) < MAX_SIZE]
-    lost = [trial.number for trial in result.trials if trial.number not in {trial.number for trial, _, _ in known}]
+    reached = {trial.number for trial, _, _ in known}
+    lost = [trial.number for trial in result.trials if trial.number not in reached]
     with look():
         figure = canvas(COLUMN if isinstance(shares, str) else PAGE, 2.2)
         panels = [p for row in figure.subplots(1, 1 if isinstance(shares, str) else 2, squeeze=False) for p in row]
@@ -264,4 +265,4 @@ def _progress_caption(
     if isinstance(shares, str):
         return f"{said} No importance of axes: {shares}."
     listed = ", ".join(f"{axis_title(each.axis)} {100 * each.mean:.0f} %" for each in shares)
-    return f"{said} (b) Share of the variance by fANOVA over {shares[0].n} trials; whiskers: over forests. {listed}."
+    return f"{said} (b) Share of the variance by fANOVA over {shares[0].n} points; whiskers: over forests. {listed}."

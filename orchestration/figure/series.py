@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from orchestration.figure.style import MAX_SIZE
-from orchestration.sweep.cells import Cell, Summary, baseline, cells, group_axis, labels, same, summary, varied
+from orchestration.sweep.cells import Cell, Summary, baselines, cells, group_axis, labels, same, summary, varied
 from orchestration.sweep.result import Anchor, Axis, Objective, SweepResult
 from orchestration.sweep.words import number, show_value, state
 
@@ -59,14 +59,16 @@ def colored(result: SweepResult, x: Axis) -> Axis | None:
 
 def ours(result: SweepResult, objective: Objective, x: Axis) -> list[Series]:
     """Return what trials reached."""
-    return _series(result, x, lambda cell, _: cell.values(objective))
+    return _series(result, x, cells(result), lambda cell: cell.values(objective))
 
 
 def changes(result: SweepResult, objective: Objective, x: Axis) -> list[Series]:
     """Return the changes from the baseline, by seed where it shares seeds; without the baselines themselves."""
+    found = cells(result)
+    bases = baselines(result, found)
 
-    def from_baseline(cell: Cell, found: Sequence[Cell]) -> tuple[float, ...]:
-        other = baseline(cell, result, found)
+    def from_baseline(cell: Cell) -> tuple[float, ...]:
+        other = bases.of(cell)
         if other is None:
             return ()
         mine, theirs = cell.by_seed(objective), other.by_seed(objective)
@@ -76,18 +78,20 @@ def changes(result: SweepResult, objective: Objective, x: Axis) -> list[Series]:
         return (left.mean - right.mean,) if left and right else ()
 
     first = labels(result, x)[0]
-    series = _series(result, x, from_baseline)
+    series = _series(result, x, found, from_baseline)
     return [Series(each.label, tuple(p for p in each.points if p.label != first)) for each in series]
 
 
-def _series(result: SweepResult, x: Axis, reached: Callable[[Cell, Sequence[Cell]], tuple[float, ...]]) -> list[Series]:
-    group, found = colored(result, x), cells(result)
+def _series(
+    result: SweepResult, x: Axis, found: Sequence[Cell], reached: Callable[[Cell], tuple[float, ...]]
+) -> list[Series]:
+    group = colored(result, x)
     names = labels(result, group) if group else [""]
     return [
         Series(
             name,
             tuple(
-                _point(cell.labels[x.name], reached(cell, found), cell)
+                _point(cell.labels[x.name], reached(cell), cell)
                 for cell in found
                 if x.name in cell.labels and (group is None or cell.labels.get(group.name) == name)
             ),
@@ -174,4 +178,6 @@ def _first(value: float | None, other: float | None) -> float | None:
 
 def where(places: Places, label: str) -> float | None:
     """Return where a label stands, as text or as a number."""
+    if label in places.at:
+        return places.at[label]
     return next((at for each, at in places.at.items() if same(each, label)), None)

@@ -19,8 +19,9 @@ METHOD = "method"
 GRID = "grid"
 MIN_SCALE = 3  # numbers
 MAX_GRID = 2000  # cells; a larger grid is not searched for points that nobody tried
+MEMBER = "member"  # a label: its place in a population tells trials apart, and decides no number
 
-Key = tuple[tuple[str | None, str], ...]  # label and, where labels are rounded, the exact value; by dimension
+Key = tuple[tuple[str | None, str], ...]  # by dimension: label, and exact values where labels do not tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +33,8 @@ class Cell:
     trials: tuple[Trial, ...]  # empty: nobody tried it
 
     def values(self, objective: Objective) -> tuple[float, ...]:
-        """Return what its finished trials reached."""
-        return tuple(value for trial in self.trials if (value := result_of(trial, objective)) is not None)
+        """Return what its finished trials reached, once for those that are one."""
+        return tuple(value for _, value in reached(self.trials, objective))
 
     def by_seed(self, objective: Objective) -> dict[int, float]:
         """Return what they reached, by seed; without those that have none of their own."""
@@ -54,6 +55,26 @@ def result_of(trial: Trial, objective: Objective) -> float | None:
     """Return what a trial reached; None unless it ran to its end and the number is finite."""
     value = trial.values.get(objective.title) if trial.state == "done" else None
     return value if value is not None and math.isfinite(value) else None
+
+
+def reached(trials: Iterable[Trial], objective: Objective) -> list[tuple[Trial, float]]:
+    """Return the trials that have a number, with it.
+
+    A point that a search names twice is computed once and reused: the second trial is no other run, and left out.
+    """
+    ended = [(trial, value) for trial in trials if (value := result_of(trial, objective)) is not None]
+    if len(ended) < 2:
+        return ended
+    first: dict[object, tuple[Trial, float]] = {}
+    for trial, value in ended:
+        first.setdefault(trial.number if trial.seed is not None else _computed(trial), (trial, value))
+    return list(first.values())
+
+
+def _computed(trial: Trial) -> str:
+    """Return what decides the numbers of a trial that has all seeds."""
+    labels = {name: label for name, label in trial.labels.items() if name not in (SEED, MEMBER)}
+    return repr([sorted(each.items()) for each in (labels, trial.point, *trial.before)])
 
 
 def summary(values: Sequence[float]) -> Summary | None:
@@ -144,14 +165,13 @@ def labels(result: SweepResult, axis: Axis) -> list[str]:
     for trial in result.trials:
         if (label := label_of(trial, axis)) is not None:
             seen.setdefault(label, trial.point.get(axis.name))
-    order = [repr(value) for value in axis.values or ()]
-    names = [str(value) for value in axis.values or ()]
+    values = axis.values or ()
+    order = {repr(values[i]): i for i in reversed(range(len(values)))}
+    names = {str(values[i]): i for i in reversed(range(len(values)))}
 
     def place(label: str) -> float:
-        if repr(seen[label]) in order:
-            return order.index(repr(seen[label]))
-        if label in names:
-            return names.index(label)
+        if (at := order.get(repr(seen[label]), names.get(label))) is not None:
+            return at
         size = number(seen[label]) if axis.scale != "category" else None
         return math.inf if size is None or axis.values else size
 
@@ -171,15 +191,29 @@ def cells(result: SweepResult) -> list[Cell]:
     def place(key: Key) -> list[int]:
         return [-1 if label is None else ranks[label] for (label, _), ranks in zip(key, order, strict=True)]
 
-    return [_cell(key, axes, groups[key], result) for key in sorted(groups, key=place)]
+    known = _values(result.trials, axes)
+    return [_cell(key, axes, groups[key], known) for key in sorted(groups, key=place)]
 
 
 def _key(trial: Trial, axes: Sequence[Axis]) -> Key:
-    """Two points of a search may have one label, rounded: their values tell them apart."""
-    return tuple(
-        (label_of(trial, axis), "" if axis.values or axis.scale == "category" else repr(trial.point.get(axis.name)))
+    """Two points of a search may have one label, rounded, and members of a population may end at one: values tell."""
+    return tuple((label_of(trial, axis), _exact(trial, axis)) for axis in axes)
+
+
+def _exact(trial: Trial, axis: Axis) -> str:
+    if not trial.before and (axis.values or axis.scale == "category"):
+        return ""
+    return repr([point.get(axis.name) for point in (*trial.before, trial.point)])
+
+
+def _values(trials: Sequence[Trial], axes: Sequence[Axis]) -> dict[tuple[str, str | None], object]:
+    """Return the value by axis and label."""
+    return {
+        (axis.name, label_of(trial, axis)): trial.point[axis.name]
+        for trial in trials
         for axis in axes
-    )
+        if axis.name in trial.point
+    }
 
 
 def _untried(groups: Mapping[Key, object], order: Sequence[Mapping[str, int]]) -> list[Key]:
@@ -191,17 +225,13 @@ def _untried(groups: Mapping[Key, object], order: Sequence[Mapping[str, int]]) -
     return [key for key in full if key not in groups]
 
 
-def _cell(key: Key, axes: Sequence[Axis], trials: Sequence[Trial], result: SweepResult) -> Cell:
+def _cell(
+    key: Key, axes: Sequence[Axis], trials: Sequence[Trial], known: Mapping[tuple[str, str | None], object]
+) -> Cell:
     found = {axis.name: label for axis, (label, _) in zip(axes, key, strict=True) if label is not None}
     if trials:
         return Cell(found, trials[0].point, tuple(trials))
-    point = {
-        axis.name: trial.point[axis.name]
-        for axis in axes
-        for trial in result.trials
-        if axis.name in trial.point and label_of(trial, axis) == found[axis.name]
-    }
-    return Cell(found, point, ())
+    return Cell(found, {name: known[name, label] for name, label in found.items() if (name, label) in known}, ())
 
 
 def group_axis(axes: Sequence[Axis]) -> Axis | None:
@@ -229,11 +259,24 @@ def compared(axes: Sequence[Axis]) -> tuple[list[Axis], list[Axis]]:
     return chosen, [axis for axis in axes if axis not in chosen]
 
 
-def baseline(cell: Cell, result: SweepResult, found: Sequence[Cell]) -> Cell | None:
-    """Return the cell that an ablation compares `cell` with; None for the baseline itself, or where there is none."""
+@dataclass(frozen=True, slots=True)
+class Baselines:
+    """Which cell of a sweep an ablation compares each one with."""
+
+    first: Mapping[str, str]  # label of a baseline by axis, of those in which a cell differs from its own
+    cells: Mapping[frozenset[tuple[str, str]], Cell]  # by their labels
+
+    def of(self, cell: Cell) -> Cell | None:
+        """Return the cell that `cell` is compared with; None for a baseline itself, or where there is none."""
+        wanted = {name: self.first.get(name, label) for name, label in cell.labels.items()}
+        return None if wanted == cell.labels else self.cells.get(frozenset(wanted.items()))
+
+
+def baselines(result: SweepResult, found: Sequence[Cell]) -> Baselines:
+    """Return the baselines of `found`, the cells of a result."""
     chosen, _ = compared(varied(result))
-    wanted = dict(cell.labels) | {axis.name: labels(result, axis)[0] for axis in chosen if axis.name in cell.labels}
-    return None if wanted == cell.labels else next((each for each in found if each.labels == wanted), None)
+    by_labels = {frozenset(cell.labels.items()): cell for cell in reversed(found)}  # of several the first
+    return Baselines({axis.name: labels(result, axis)[0] for axis in chosen}, by_labels)
 
 
 def same(label: str, other: str) -> bool:

@@ -93,8 +93,12 @@ def main_effects(result: SweepResult, objective: Objective) -> dict[str, list[Ef
 
 def _effects(axis: Axis, found: Sequence[Cell], result: SweepResult, objective: Objective) -> list[Effect]:
     effects = []
+    by_label: dict[str, list[Cell]] = {}
+    for cell in found:
+        if axis.name in cell.labels:
+            by_label.setdefault(cell.labels[axis.name], []).append(cell)
     for label in labels(result, axis):
-        mine = [cell for cell in found if cell.labels.get(axis.name) == label]
+        mine = by_label.get(label, [])
         means = [each.mean for cell in mine if (each := summary(cell.values(objective)))]
         over = summary(means)
         effects.append(Effect(label, over.mean if over else None, over.std if over else None, len(means), len(mine)))
@@ -102,21 +106,22 @@ def _effects(axis: Axis, found: Sequence[Cell], result: SweepResult, objective: 
 
 
 def front(found: Sequence[Cell], objectives: Sequence[Objective]) -> list[Cell]:
-    """Return the Pareto front: the cells that no other one equals or beats in every objective and beats in one."""
-    signs = [1 if objective.direction == "max" else -1 for objective in objectives]
-    scores: list[tuple[float, ...]] = []
-    known: list[Cell] = []
-    for cell in found:
-        means = [summary(cell.values(objective)) for objective in objectives]
-        scored = tuple(sign * each.mean for sign, each in zip(signs, means, strict=True) if each is not None)
-        if len(scored) == len(signs):
-            scores.append(scored)
-            known.append(cell)
-    return [
-        cell
-        for cell, score in zip(known, scores, strict=True)
-        if not any(other != score and all(a >= b for a, b in zip(other, score, strict=True)) for other in scores)
-    ]
+    """Return the Pareto front of two objectives: the cells that no other one matches in both and beats in one."""
+    first, second = (_scores(found, objective) for objective in objectives)
+    scores = [None if a is None or b is None else (a, b) for a, b in zip(first, second, strict=True)]
+    best, top = set[tuple[float, float]](), -math.inf
+    for score in sorted({each for each in scores if each is not None}, reverse=True):  # as good or better in the first
+        if score[1] > top:
+            best.add(score)
+            top = score[1]
+    return [cell for cell, score in zip(found, scores, strict=True) if score in best]
+
+
+def _scores(found: Sequence[Cell], objective: Objective) -> list[float | None]:
+    """Return the mean of each cell, more is better; None where it has no number."""
+    sign = 1 if objective.direction == "max" else -1
+    means = (summary(cell.values(objective)) for cell in found)
+    return [None if each is None else sign * each.mean for each in means]
 
 
 def best_so_far(result: SweepResult, objective: Objective) -> list[tuple[Trial, float, float]]:

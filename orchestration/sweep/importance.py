@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, TypeAlias
 
-from orchestration.sweep.cells import dimensions, label_of, result_of, summary
+from orchestration.sweep.cells import dimensions, label_of, reached, summary
 from orchestration.sweep.result import Axis, Objective, SweepResult, Trial
 from orchestration.sweep.words import number
 
@@ -31,19 +31,20 @@ class Importance:
     axis: str
     mean: float
     std: float  # over forests: noise of the estimate alone, not of the search
-    n: int  # trials
+    n: int  # trials, those of one point once
 
 
 def importance(result: SweepResult, objective: Objective) -> list[Importance] | str:
     """Return the importance of the axes, the largest first, or why there is none.
 
-    Only trials that ran to their end count, and axes that all of them have and in which they differ.
+    Only trials that ran to their end count, those of one point once, and axes that all have and in which they differ.
     Source: Hutter, Hoos, Leyton-Brown 2014, "An Efficient Approach for Assessing Hyperparameter Importance";
     optuna.importance.FanovaImportanceEvaluator.
     """
-    known = [(trial, value) for trial in result.trials if (value := result_of(trial, objective)) is not None]
+    known = reached(result.trials, objective)
     if len(known) < MIN_TRIALS:
-        return f"{len(known)} trials have a value; importance needs {MIN_TRIALS} to be more than noise"
+        fact = f"{len(known)} trials have a value of their own"
+        return f"{fact}; importance needs {MIN_TRIALS} to be more than noise"
     if len({value for _, value in known}) < 2:
         return "all trials reached the same value: there is no variance to share out"
     columns = {axis.name: found for axis in dimensions(result) if (found := _column(axis, [t for t, _ in known]))}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from collections.abc import Mapping
@@ -58,8 +59,8 @@ def look(ledger: Ledger) -> SweepLook:
 
 
 def best(entries: tuple[Entry, ...], objective: str, direction: str) -> tuple[Entry, str, float] | None:
-    """Return the best finished trial by the first objective."""
-    done = [entry for entry in entries if entry.state == "done" and objective in entry.values]
+    """Return the best finished trial by the first objective, of those whose number is finite."""
+    done = [e for e in entries if e.state == "done" and math.isfinite(e.values.get(objective, math.nan))]
     if not done:
         return None
     pick = max if direction == "max" else min
@@ -98,7 +99,7 @@ def in_words(seen: SweepLook) -> str:
 
 
 def to_json(seen: SweepLook) -> dict[str, object]:
-    """Return the same for machines."""
+    """Return the same as JSON takes it; a number that is not finite becomes null."""
     return {
         "name": seen.name,
         "run_id": seen.run_id,
@@ -114,13 +115,17 @@ def to_json(seen: SweepLook) -> dict[str, object]:
                 "labels": dict(entry.labels),
                 "seeds": list(entry.seeds),
                 "run_id": entry.run_id,
-                "values": dict(entry.values),
+                "values": {title: _finite(value) for title, value in entry.values.items()},
                 "reason": entry.reason,
-                "seconds": entry.seconds,
+                "seconds": _finite(entry.seconds),
             }
             for entry in seen.entries
         ],
     }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def cancel(store: Store, name: str, ledger: Ledger, *, grace_s: float = GRACE_S) -> int:

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field, replace
 
 from orchestration.sweep.cells import (
     GRID,
+    Baselines,
     Cell,
     anchors_of,
-    baseline,
+    baselines,
     cells,
     compared,
     fixed,
@@ -69,19 +70,17 @@ Block = Heading | Grid | list[str]  # a list: paragraphs
 class _Notes:
     """Footnotes, each text once."""
 
-    texts: list[str] = field(default_factory=list)
+    texts: dict[str, int] = field(default_factory=dict)  # number by text
 
     def mark(self, text: str) -> str:
         """Return ` [1]` for a text, which joins the list if it is new; "" for no text."""
         if not text:
             return ""
-        if text not in self.texts:
-            self.texts.append(text)
-        return f" [{self.texts.index(text) + 1}]"
+        return f" [{self.texts.setdefault(text, len(self.texts) + 1)}]"
 
     def block(self) -> list[Block]:
         """Return the notes, numbered."""
-        return [[f"[{i}] {note}." for i, note in enumerate(self.texts, 1)]] if self.texts else []
+        return [[f"[{i}] {note}." for note, i in self.texts.items()]] if self.texts else []
 
 
 def page(result: SweepResult) -> list[Block]:
@@ -114,8 +113,8 @@ def _points(result: SweepResult) -> list[Block]:
     found, notes = cells(result), _Notes()
     if not found or not result.objectives:
         return [] if not found else [["The sweep has no objective."]]
-    axes = varied(result)
-    changes = any(baseline(cell, result, found) for cell in found)
+    axes, bases = varied(result), baselines(result, found)
+    changes = any(bases.of(cell) for cell in found)
     shown = found if result.search == GRID else _best_first(found, result.objectives[0])[:MOST_ROWS]
     table = [[_title(axis.name) for axis in axes] or ["point"]]
     table += [[one_line(cell.labels.get(axis.name, DASH)) for axis in axes] or ["all"] for cell in shown]
@@ -124,7 +123,7 @@ def _points(result: SweepResult) -> list[Block]:
         top = best(found, objective)
         bold |= {(row, len(table[0])) for row, cell in enumerate(shown, 1) if cell is top}
         columns = [_header(objective, result, changes=changes)]
-        columns += [_columns(cell, objective, result, found=found, changes=changes, notes=notes) for cell in shown]
+        columns += [_columns(cell, objective, result, bases=bases if changes else None, notes=notes) for cell in shown]
         table = [row + more for row, more in zip(table, columns, strict=True)]
     said = [_legend(result, found, changes=changes), *_unmatched(result, found)]
     if len(shown) < len(found):
@@ -158,7 +157,8 @@ def _schedules(result: SweepResult) -> list[Block]:
 
 def _best_first(found: Sequence[Cell], objective: Objective) -> list[Cell]:
     order = ranked(found, objective)
-    return order + [cell for cell in found if all(cell is not each for each in order)]
+    known = set(map(id, order))
+    return order + [cell for cell in found if id(cell) not in known]
 
 
 def _title(name: str) -> str:
@@ -175,17 +175,17 @@ def _header(objective: Objective, result: SweepResult, *, changes: bool) -> list
 
 
 def _columns(
-    cell: Cell, objective: Objective, result: SweepResult, *, found: Sequence[Cell], changes: bool, notes: _Notes
+    cell: Cell, objective: Objective, result: SweepResult, *, bases: Baselines | None, notes: _Notes
 ) -> list[str]:
-    """Return what stands under `_header` for a cell."""
+    """Return what stands under `_header` for a cell; without `bases`, nothing of changes."""
     over = summary(cell.values(objective))
     why = reasons(cell.trials, objective) if cell.trials else "no trial has this point"
     said = state(cell.trials) if cell.trials else "not tried"
     if over is not None:
         said = spread(over.mean, over.std, objective.unit)
     columns = [said + notes.mark(why), str(over.n if over else 0)]
-    if changes:
-        columns.append(_change(cell, objective, result, found))
+    if bases is not None:
+        columns.append(_change(cell, objective, bases))
     if any(anchor.objective == objective.title for anchor in result.anchors):
         mine = anchors_of(cell, objective, result.anchors)
         marked = [show_published(each.value, objective.unit) + notes.mark(_source(each.source)) for each in mine]
@@ -197,8 +197,8 @@ def _source(source: str) -> str:
     return f"published: {one_line(source)}; shown beside ours, never ranked with it"
 
 
-def _change(cell: Cell, objective: Objective, result: SweepResult, found: Sequence[Cell]) -> str:
-    other = baseline(cell, result, found)
+def _change(cell: Cell, objective: Objective, bases: Baselines) -> str:
+    other = bases.of(cell)
     if other is None:
         return "baseline"
     gap = difference(cell, other, objective)
@@ -276,7 +276,9 @@ def _importance(result: SweepResult, objective: Objective) -> list[Block]:
         return [heading, [f"Not computed: {found}."]]
     rows = [["axis", "share of the variance (%)"]]
     rows += [[_title(each.axis), spread(100 * each.mean, 100 * each.std, "%")] for each in found]
-    said = f"fANOVA over the {found[0].n} trials that ended; the spread is the estimate's own, over {FORESTS} forests."
+    said = (
+        f"fANOVA over {found[0].n} points whose trials ended; the spread is the estimate's own, over {FORESTS} forests."
+    )
     if names := left_out(result, found):
         said += f" Left out, since some trials do not have it: {', '.join(map(_title, names))}."
     return [heading, Grid(rows, 1), [said]]

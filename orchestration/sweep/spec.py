@@ -29,6 +29,7 @@ from orchestration.sweep.space import Space
 
 DIVERGED = "diverged"  # instead of a published value
 _FOLDER = Path(__file__).parents[1] / "sweeps"
+_A_SWEEP = "a path to a sweep file, or a name that `leoclr-ops sweeps` lists"
 _KEYS = (
     "name", "title", "base", "set", "axes", "seeds", "objectives", "guards", "search", "scheduler", "concurrency",
     "budget", "anchors", "with",
@@ -111,10 +112,17 @@ def _find(reference: str) -> Path:
     is_path = "/" in reference or reference.endswith((".yaml", ".yml"))
     if not is_path and reference in known:
         return known[reference]
-    if is_path and Path(reference).expanduser().is_file():
-        return Path(reference).expanduser()
+    try:
+        if is_path and (path := Path(reference).expanduser()).is_file():
+            return path
+    except (OSError, RuntimeError) as error:  # too long a name, an unknown ~user
+        raise NotFound(_no_path(reference, error), place="sweep", hint=_A_SWEEP) from None
     fact = f"there is no file {show(reference)}" if is_path else f"no sweep is called {show(reference)}"
     raise NotFound(fact, hint=did_you_mean(Path(reference).stem, known))
+
+
+def _no_path(text: str, error: OSError | RuntimeError) -> str:
+    return f"{show(text)} is not a path: {getattr(error, 'strerror', None) or error}"
 
 
 def _rebase(document: dict[str, Tree], base: str, *, name: str, file: Place) -> str:
@@ -210,8 +218,12 @@ def _base(value: Tree, folder: Path, place: Place) -> str:
     name = text(value, place)
     if not name.endswith((".yaml", ".yml")):
         return name
-    path = Path(name).expanduser()
-    return str(path if path.is_absolute() or path.is_file() else folder / path)
+    try:
+        path = Path(name).expanduser()
+        return str(path if path.is_absolute() or path.is_file() else folder / path)
+    except (OSError, RuntimeError) as error:
+        hint = "a path to a pipeline, or a name that `leoclr-ops pipelines` lists"
+        raise SpecError(_no_path(name, error), place=str(place), hint=hint) from None
 
 
 def _seeds(value: Tree, place: Place) -> tuple[int, ...]:

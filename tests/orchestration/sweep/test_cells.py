@@ -10,8 +10,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestration.sweep.cells import anchors_of, baseline, cells, dimensions, fixed, labels, parts, summary, varied
-from orchestration.sweep.result import Axis
+from orchestration.sweep import trial_spec
+from orchestration.sweep.cells import (
+    MEMBER,
+    anchors_of,
+    baselines,
+    cells,
+    dimensions,
+    fixed,
+    labels,
+    parts,
+    reached,
+    summary,
+    varied,
+)
+from orchestration.sweep.result import Axis, State
 from tests.made_up_sweeps import TOP1, augment, data_sets, factorial, momentum, search, trial
 
 
@@ -68,18 +81,51 @@ def test_points_of_a_search_with_one_rounded_label_stay_apart() -> None:
     assert len(cells(replace(search(), axes=axis, trials=same))) == 2
 
 
+def test_a_point_that_a_search_names_twice_is_one_value() -> None:
+    axes = (Axis("crop", ("small", "large"), "category"), Axis("queue", None, "linear"))
+    points = [{"crop": "small", "queue": 64}] * 3 + [{"crop": "small", "queue": 128}]
+    states: tuple[State, ...] = ("failed", "done", "done", "done")
+    trials = tuple(
+        trial(i, point, state=state, values=90.1) for i, (point, state) in enumerate(zip(points, states, strict=True))
+    )
+    first, second = cells(replace(search(), axes=axes, trials=trials))
+    assert (len(first.trials), first.values(TOP1), second.values(TOP1)) == (3, (90.1,), (90.1,))
+
+
+def test_equal_values_of_several_seeds_are_several_values() -> None:
+    trials = tuple(trial(i, {"crop": "small"}, seed=i, values=90.1) for i in range(3))
+    (cell,) = cells(replace(augment(), axes=(Axis("crop", ("small",), "category"),), trials=trials))
+    assert cell.values(TOP1) == (90.1,) * 3
+
+
+def test_members_that_end_at_one_point_after_different_ones_are_two_points() -> None:
+    axes, last = (Axis("lr", (0.1, 0.2), "category"),), {"lr": 0.2}
+    lineages = (({"lr": 0.1},), ({"lr": 0.2},), ({"lr": 0.1},))
+    trials = tuple(replace(trial(i, last, values=80.0 + i % 2), before=each) for i, each in enumerate(lineages))
+    found = cells(replace(search(), axes=axes, trials=trials))
+    assert [[each.number for each in cell.trials] for cell in found] == [[0, 2], [1]]
+    assert [cell.values(TOP1) for cell in found] == [(80.0,), (81.0,)]
+
+
+def test_the_place_in_a_population_makes_no_other_point() -> None:
+    assert MEMBER == trial_spec.MEMBER
+    twins = [replace(trial(i, {"lr": 0.2}, values=80.0), before=({"lr": 0.1},)) for i in range(2)]
+    named = [replace(each, labels={**each.labels, MEMBER: str(each.number)}) for each in twins]
+    assert [each.number for each, _ in reached(named, TOP1)] == [0]
+
+
 def test_listed_numbers_are_a_scale_without_a_baseline() -> None:
     result = momentum()
     assert dimensions(result)[0].scale == "linear"
     assert labels(result, result.axes[0]) == ["0", "0.9", "0.99", "0.999"]
     found = cells(result)
-    assert all(baseline(cell, result, found) is None for cell in found)
+    assert all(baselines(result, found).of(cell) is None for cell in found)
 
 
 def test_a_baseline_has_the_first_category_and_the_same_method() -> None:
     result = augment()
     found = cells(result)
-    bases = [baseline(cell, result, found) for cell in found]
+    bases = [baselines(result, found).of(cell) for cell in found]
     assert [base and base.labels["method"] for base in bases] == [None, None, "leoclr", "moco_v2", "leoclr", "moco_v2"]
     assert {base.labels["augmentation"] for base in bases if base} == {"baseline"}
 
@@ -87,7 +133,7 @@ def test_a_baseline_has_the_first_category_and_the_same_method() -> None:
 def test_a_baseline_of_several_categories_has_all_their_first_labels_and_the_same_number() -> None:
     result = factorial()
     found = cells(result)
-    base = baseline(found[-1], result, found)
+    base = baselines(result, found).of(found[-1])
     assert base is not None
     assert base.labels == {"original view": "augmented", "terms": "sum", "queue_size": "1024"}
 

@@ -40,8 +40,16 @@ def test_what_page_terminal_and_figure_ask_for_is_computed_once(found: SweepResu
 
 def test_too_few_trials_are_told_instead_of_ranked() -> None:
     assert importance(search(MIN_TRIALS - 1), TOP1) == (
-        f"{MIN_TRIALS - 2} trials have a value; importance needs {MIN_TRIALS} to be more than noise"
+        f"{MIN_TRIALS - 2} trials have a value of their own; importance needs {MIN_TRIALS} to be more than noise"
     )
+
+
+def test_a_point_that_was_named_twice_counts_once(found: SweepResult) -> None:
+    few = search(MIN_TRIALS - 1)
+    again = tuple(replace(each, number=100 + each.number) for each in few.trials)
+    assert importance(replace(few, trials=few.trials + again), TOP1) == importance(few, TOP1)
+    twice = tuple(replace(each, number=100 + each.number) for each in found.trials)
+    assert importance(replace(found, trials=found.trials + twice), TOP1) == importance(found, TOP1)
 
 
 def test_equal_values_have_no_variance(found: SweepResult) -> None:

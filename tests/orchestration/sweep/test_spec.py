@@ -144,6 +144,19 @@ def test_a_schedule_that_watches_what_is_never_recorded_is_refused(folder: Path)
     assert said == "s.yaml: scheduler.metric: `pretrain` never records knn_top1, so nothing can be stopped early"
 
 
+@pytest.mark.parametrize("name", ["~no-such-user/x.yaml", "a" * 300 + ".yaml", "a" * 300 + ".yml"])
+def test_what_is_no_path_is_told_at_its_place(folder: Path, name: str) -> None:
+    with pytest.raises(NotFound, match="is not a path: ") as absent:
+        sweep_spec.load(name)
+    assert (absent.value.place, bool(absent.value.hint)) == ("sweep", True)
+    said = refused(folder, "base: base.yaml", f"base: {name}")
+    assert said.startswith("s.yaml: base: `")
+    assert "is not a path: " in said
+    with pytest.raises(SpecError, match="base: `.* is not a path: ") as caught:
+        load(folder, "name=other", text=SWEEP.replace("base: base.yaml", f"base: {name}"))
+    assert "leoclr-ops pipelines" in caught.value.hint
+
+
 def test_no_sweep_of_that_name() -> None:
     with pytest.raises(NotFound) as caught:
         sweep_spec.load("ablation-augmnt")

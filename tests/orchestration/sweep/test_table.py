@@ -7,14 +7,17 @@ import io
 import re
 import statistics
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from orchestration.sweep import page as sweep_page
 from orchestration.sweep import table as sweep_table
 from orchestration.sweep.result import Anchor, Axis, Objective, SweepResult, Trial
-from tests.made_up_sweeps import TOP1, augment, data_sets, factorial, momentum, search, shares
+from tests.made_up_sweeps import TOP1, augment, data_sets, factorial, momentum, search, shares, trial
+from tests.orchestration.sweep.calls import calls
 
 WORDS = st.text(max_size=12)
 NAMES = st.sampled_from(["lr", "method", "dataset", "a.b.momentum", "tau $", "Gr\u00f6\u00dfe | \u6e29\u5ea6"])
@@ -121,6 +124,43 @@ def test_bold_is_the_best_outside_the_noise_and_nothing_else() -> None:
         ),
     )
     assert "**" not in sweep_table.markdown(noisy)
+
+
+def test_a_point_that_a_search_names_twice_is_no_proof() -> None:
+    points = [{"crop": "small"}, {"crop": "large"}, {"crop": "small"}, {"crop": "large"}]
+    values = (90.1, 80.0, 90.1, 80.0)  # the second two are the runs of the first two
+    trials = tuple(trial(i, point, values=value) for i, (point, value) in enumerate(zip(points, values, strict=True)))
+    said = sweep_table.text(replace(search(), axes=(Axis("crop", ("small", "large"), "category"),), trials=trials))
+    assert re.search(r"^small +90\.1  1 ", said, flags=re.MULTILINE)
+    assert "+- 0.0" not in said
+    assert "90.1*" not in said
+
+
+def grid(points: int, tried: int) -> SweepResult:
+    """Return a grid of two axes, `tried` of its points over two seeds, every third trial failed for its own reason."""
+    names = tuple(f"v{i}" for i in range(points // 5))
+    shown = [{"crop": name, "size": size} for name in names for size in (1, 2, 3, 4, 5)][::-1]
+    trials = tuple(
+        trial(2 * i + seed, point, seed=seed, state="failed" if i % 3 == 0 else "done", values=50.0 + i, reason=f"{i}")
+        for i, point in enumerate(shown[:tried])
+        for seed in range(2)
+    )
+    axes = (Axis("crop", names, "category"), Axis("size", (1, 2, 3, 4, 5), "linear"))
+    return replace(augment(), axes=axes, trials=trials, anchors=())
+
+
+@pytest.mark.parametrize("tried", [1.0, 0.4])
+def test_the_work_of_a_page_grows_as_its_points(tried: float) -> None:
+    sweep_table.markdown(grid(10, 10))  # imports
+    few, many = (calls(partial(sweep_table.markdown, grid(n, int(n * tried)))) for n in (50, 200))
+    assert many < 4.5 * few
+
+
+@pytest.mark.parametrize("goals", [1, 2])
+def test_the_work_of_a_search_grows_as_its_trials(goals: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep_page, "importance", lambda *_: "not asked for")
+    few, many = (calls(partial(sweep_table.markdown, search(n, goals=goals))) for n in (100, 400))
+    assert many < 4.5 * few
 
 
 def test_data_sets_have_tables_of_their_own() -> None:
