@@ -103,9 +103,10 @@ def pack(
     from leoclr.data.shrinking import Shrinking
     from orchestration import packing
     from orchestration.display import counting
+    from orchestration.storage import expanded
 
     how = Shrinking(form=form, side=side, quality=quality)
-    into = to.expanduser().absolute()
+    into = expanded(to, "--to").absolute()
     order = packing.Order(name=name, root=_folder(name, root), to=into, how=how, workers=workers, limit=skip)
     with counting(sys.stderr, name, "images") as show:
         done = packing.pack(order, show)
@@ -127,15 +128,16 @@ def push(
     """
     from orchestration import shards
     from orchestration.display import transfer
+    from orchestration.storage import expanded
 
     with transfer(sys.stderr, store.name) as show:
-        is_new = shards.push(store.expanduser().absolute(), to, show)
+        is_new = shards.push(expanded(store, "DIR").absolute(), to, show)
     if not is_new:
         typer.echo("already there", err=True)
     typer.echo(to)
 
 
 def _folder(name: str, root: Path | None) -> Path:
-    from orchestration.storage import Home
+    from orchestration.storage import Home, expanded
 
-    return root.expanduser().absolute() if root else Home.default().data(name)
+    return expanded(root, "--root").absolute() if root else Home.default().data(name)

@@ -24,7 +24,7 @@ from pathlib import Path, PurePosixPath
 
 import filelock
 
-from orchestration.errors import StoreError
+from orchestration.errors import NotFound, StoreError
 
 MANIFEST = "manifest.json"  # {"files": {file: {sha256, bytes}}} of all beside it; written last, so it commits a result
 NODE = "node"  # the folder of a home in which a node computes, where there is a mirror
@@ -49,7 +49,7 @@ class Home:
     @classmethod
     def default(cls) -> Home:
         """Return the home at $LEOCLR_OPS_HOME, else `.leoclr-ops` in the current folder; its mirror by its variable."""
-        folder = Path(os.environ.get("LEOCLR_OPS_HOME") or ".leoclr-ops").expanduser().absolute()
+        folder = expanded(os.environ.get("LEOCLR_OPS_HOME") or ".leoclr-ops", "LEOCLR_OPS_HOME").absolute()
         return cls(folder, os.environ.get("LEOCLR_OPS_MIRROR", "").strip())
 
     @property
@@ -121,6 +121,18 @@ def root_of(value: str, folder: Path) -> Path:
     (PosixPath('/home/ann/data'), 's3://bucket/packed')
     """
     return Path(value) if value.startswith("s3:/") else (folder / Path(value).expanduser()).absolute()
+
+
+def expanded(value: str | Path, place: str) -> Path:
+    """Return a path with `~` and `~user` replaced; `place` is where it was said. Raises: NotFound for an unknown user.
+
+    >>> expanded("data", "--root")
+    PosixPath('data')
+    """
+    try:
+        return Path(value).expanduser()
+    except RuntimeError:
+        raise NotFound(f"{str(value)!r} names the home of nobody here", place=place, hint="write it out") from None
 
 
 def address(root: Path) -> str:

@@ -8,7 +8,7 @@ from orchestration.cluster import folders, profile
 from orchestration.cluster.profile import ClusterProfile
 from orchestration.document import show
 from orchestration.errors import LeoclrOpsError, NotFound, did_you_mean
-from orchestration.storage import write_atomic
+from orchestration.storage import expanded, write_atomic
 
 
 def load(reference: str) -> ClusterProfile:
@@ -22,7 +22,7 @@ def load(reference: str) -> ClusterProfile:
             return profile.load(known[reference], str(known[reference]))
         hint = f"{did_you_mean(reference, known)} Your own lie in {folders.user()}."
         raise NotFound(f"no cluster is called {show(reference)}", hint=hint)
-    path = Path(reference).expanduser()
+    path = expanded(reference, "--cluster")
     if not path.is_file():
         raise NotFound(f"there is no file {show(reference)}", hint=did_you_mean(path.stem, known))
     return profile.load(path.absolute(), reference)

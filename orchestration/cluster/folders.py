@@ -9,15 +9,17 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from orchestration.storage import expanded
+
 _WHEEL, _CHECKOUT = Path(__file__).parent / "files", Path(__file__).parents[2] / "cluster"
 
 
 def user() -> Path:
     """Return the user's folder of profiles: below $LEOCLR_OPS_CONFIG, else $XDG_CONFIG_HOME, else ~/.config."""
     if ours := os.environ.get("LEOCLR_OPS_CONFIG"):
-        return Path(ours).expanduser().absolute() / "clusters"
-    config = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
-    return Path(config).expanduser().absolute() / "leoclr-ops" / "clusters"
+        return expanded(ours, "LEOCLR_OPS_CONFIG").absolute() / "clusters"
+    config = expanded(os.environ.get("XDG_CONFIG_HOME") or "~/.config", "XDG_CONFIG_HOME")
+    return config.absolute() / "leoclr-ops" / "clusters"
 
 
 def files() -> Path:

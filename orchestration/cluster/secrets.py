@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from jobs.contract import FROZEN
 from orchestration.document import Place, Tree, printable
 from orchestration.errors import LeoclrOpsError, SpecError
+from orchestration.storage import expanded
 
 _NAME = re.compile(r"[A-Z_][A-Z0-9_]{0,127}")  # upper case only: a pasted secret hardly ever passes for a name
 _FORMS = "name an environment variable, `{env: NAME}`, or a file that only you can read, `{file: PATH}`"
@@ -43,7 +44,7 @@ class Secret(BaseModel):
 
         Raises: SecretProblem where it is not set, empty, not one line, or in a file that others can read.
         """
-        found = (os.environ.get(self.env, "") if self.env else _content(Path(self.file or "").expanduser())).strip()
+        found = (os.environ.get(self.env, "") if self.env else _content(expanded(self.file or "", self.where))).strip()
         if not found:
             hint = f"export {self.env}=..." if self.env else f"write it there, then chmod 600 {self.where}"
             raise SecretProblem("is not set" if self.env else "is empty", place=self.where, hint=hint)

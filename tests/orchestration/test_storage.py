@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestration.errors import StoreError
+from orchestration.errors import NotFound, StoreError
 from orchestration.storage import (
     Busy,
     Digests,
@@ -132,3 +132,9 @@ def test_problems_name_the_file(tmp_path: Path) -> None:
     assert problem_of(tmp_path, {"a": digest}) == ""
     assert problem_of(tmp_path, {"a": "0" * 64}) == "damaged (a)"
     assert problem_of(tmp_path, {"a": digest, "b": digest}) == "missing (b)"
+
+
+def test_a_home_of_nobody_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LEOCLR_OPS_HOME", "~nobody-of-that-name/x")
+    with pytest.raises(NotFound, match="LEOCLR_OPS_HOME: '~nobody-of-that-name/x' names the home of nobody here"):
+        Home.default()
