@@ -5,6 +5,7 @@ The store is reconciled before it is believed: a submission whose process is gon
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -123,8 +124,9 @@ def progress_of(journal: Path) -> tuple[int, int, float]:
         return 0, 0, 0.0
     for line in reversed(lines):
         if b'"p":' in line:
-            epoch, epochs, fraction = json.loads(line)["p"]
-            return int(epoch), int(epochs), float(fraction)
+            with contextlib.suppress(ValueError, KeyError, TypeError):  # a line that the disk has damaged
+                epoch, epochs, fraction = json.loads(line)["p"]
+                return int(epoch), int(epochs), float(fraction)
     return 0, 0, 0.0
 
 

@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 from jobs import journal
 from orchestration.document import Tree
-from orchestration.errors import SpecError
+from orchestration.errors import SpecError, StoreError
 from orchestration.fingerprint import differences
 from orchestration.storage import Home, safe_name, write_atomic
 from orchestration.sweep.result import State
@@ -141,9 +141,13 @@ class Ledger:
         self._write({"session": session, "s": round(seconds, 3)})
 
     def _read_on(self) -> None:
-        lines, self._read = journal.read(self._path, self._read)
-        for line in lines:
-            self._take(line)
+        try:
+            lines, self._read = journal.read(self._path, self._read)
+            for line in lines:
+                self._take(line)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            hint = "mend that line, or begin another sweep with `--new`, which reuses every stage"
+            raise StoreError(f"the disk, or somebody, changed it: {error}", place=str(self._path), hint=hint) from error
 
     def _write(self, line: Mapping[str, Any]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)

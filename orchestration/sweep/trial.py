@@ -140,8 +140,9 @@ class Trial:
         return Watching() if isinstance(self.sweep.scheduler, NoScheduler) else self.sweep.scheduler
 
     def _follow(self, arm: Arm, metric: str, path: Path) -> None:
-        lines, self._read[arm.name] = journal.read(path, self._read.get(arm.name, 0))
-        for line in lines:
+        read = journal.numbers(path, self._read.get(arm.name, 0))  # what is damaged is told where it is recorded
+        self._read[arm.name] = read.end
+        for line in read.lines:
             if "e" in line and metric in line["m"]:
                 self._seen[arm.name][line["e"] + 1] = float(line["m"][metric])
 

@@ -134,6 +134,8 @@ def test_a_long_journal_is_read_from_its_end(tmp_path: Path) -> None:
     assert look.progress_of(path) == (7, 8, 0.9)
     path.write_text("x" * 2 * look.TAIL_BYTES + '"p":[1]}\n' + '{"y": 1}\n')  # cut inside the only line with progress
     assert look.progress_of(path) == (0, 0, 0.0)
+    path.write_text('{"p": [3, 8, 0.4]}\n{"p": [4, 8, 0.5}\n{"p": "all"}\n')  # damaged by the disk
+    assert look.progress_of(path) == (3, 8, 0.4)
     assert look.progress_of(tmp_path / "absent") == (0, 0, 0.0)
 
 

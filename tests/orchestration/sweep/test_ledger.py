@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestration.errors import SpecError
+from orchestration.errors import SpecError, StoreError
 from orchestration.storage import Home
 from orchestration.sweep.ledger import Asked, Entry, Ledger, agree, folder_of
 
@@ -82,3 +82,13 @@ def test_another_question_is_refused_with_the_difference(tmp_path: Path) -> None
     agree(other, {"axes": {}, "seeds": [1]})
     assert folder_of(home, "s") == other
     assert json.loads((folder / "identity.json").read_text())["seeds"] == [0]
+
+
+@pytest.mark.parametrize("line", ['{"n": 0, "po', '{"m": 0}', "7", '{"n": 5, "state": "done"}'])
+def test_a_damaged_ledger_is_one_clear_error(line: str, tmp_path: Path) -> None:
+    Ledger(tmp_path).make(Asked(0, {}, (0,)), {})
+    with (tmp_path / "ledger.jsonl").open("a") as file:
+        file.write(line + "\n")
+    with pytest.raises(StoreError, match=r"ledger\.jsonl") as caught:
+        Ledger(tmp_path)
+    assert "--new" in caught.value.hint
