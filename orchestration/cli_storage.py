@@ -36,14 +36,17 @@ def gc(
     from orchestration import garbage
 
     home, store = _place(cluster)
-    total = count = 0
+    total = count = left = 0
     for each in garbage.find(home, store, older_s=_age(older_than), superseded=superseded):
-        if yes:
-            each.drop()
+        if yes and not each.drop():
+            left += 1
+            typer.echo(f"{_size(each)}  {each.place}  (left: somebody has taken it up again)")
+            continue
         total, count = total + each.bytes, count + 1
         typer.echo(f"{_size(each)}  {each.place}  ({each.why})")
     said = "removed" if yes else "to remove; --yes does it"
-    typer.echo(f"{count} things, {total / 1e6:,.1f} MB {said}" if count else "nothing to remove", err=True)
+    what = f"{count} things, {total / 1e6:,.1f} MB {said}" if count or left else "nothing to remove"
+    typer.echo(f"{what}; {left} left" if left else what, err=True)
 
 
 def _place(cluster: str | None) -> tuple[Home, Store]:

@@ -16,9 +16,11 @@ left alone while any submission runs.
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
@@ -45,11 +47,11 @@ class Spare:
     place: str
     why: str
     bytes: int
-    _drop: Callable[[], None] = field(repr=False, compare=False)
+    _drop: Callable[[], bool] = field(repr=False, compare=False)
 
-    def drop(self) -> None:
-        """Remove it; where somebody has taken it up again, leave it. Raises: StoreError, OSError."""
-        self._drop()
+    def drop(self) -> bool:
+        """Remove it; leave it where somebody has taken it up again: False. Raises: StoreError, OSError."""
+        return self._drop()
 
 
 def find(home: Home, store: Store, *, older_s: float, superseded: bool = False) -> Iterator[Spare]:
@@ -88,8 +90,8 @@ class _Known:
 
 
 def _stage(folder: Path, known: _Known, before_s: float) -> Iterator[Spare]:
-    files = [path for path in folder.rglob("*") if path.is_file() and path.name not in LOCKS]
-    if not files or _changed(folder) > before_s:
+    files = [path for path in _files(folder) if path.name not in LOCKS] if _stands(folder, before_s) else []
+    if not files:
         return
     if run := known.done(folder.name):
         why = f"run {run[:8]} is finished and has its result"
@@ -104,9 +106,9 @@ def _stage(folder: Path, known: _Known, before_s: float) -> Iterator[Spare]:
 
 def _copies(entries: Iterable[Path], before_s: float) -> Iterator[Spare]:
     for folder in entries:
-        if _changed(folder) <= before_s:
+        if _stands(folder, before_s):
             why = "a copy of an artifact; it is brought again when it is asked for"
-            yield Spare(str(folder), why, _size(_files(folder)), partial(shutil.rmtree, folder))
+            yield Spare(str(folder), why, _size(_files(folder)), _always(partial(shutil.rmtree, folder)))
 
 
 def _mirrored(far: Mirror, known: _Known, before_s: float, *, idle: bool) -> Iterator[Spare]:
@@ -121,7 +123,7 @@ def _mirrored(far: Mirror, known: _Known, before_s: float, *, idle: bool) -> Ite
     for key, upload, began_s in far.objects.unfinished():
         if began_s <= before_s:
             place = far.objects.place(key)
-            yield Spare(place, "an upload that was never ended", 0, partial(far.objects.abort, key, upload))
+            yield Spare(place, "an upload that was never ended", 0, _always(partial(far.objects.abort, key, upload)))
 
 
 def _superseded(store: Store, before_s: float) -> Iterator[Spare]:
@@ -133,7 +135,7 @@ def _superseded(store: Store, before_s: float) -> Iterator[Spare]:
         if run.run_id in spare.keys() - needed and (run.ended_ms or 0) / 1000 <= before_s:
             size = store.size_of(run.run_id, CHECKPOINT)
             if size:
-                drop = partial(store.drop_file, run.run_id, CHECKPOINT)
+                drop = _always(partial(store.drop_file, run.run_id, CHECKPOINT))
                 yield Spare(f"run {run.run_id} {CHECKPOINT}", spare[run.run_id], size, drop)
 
 
@@ -152,35 +154,48 @@ def _by_folder(far: Mirror, start: str) -> Iterator[tuple[str, list[Stat]]]:
 
 
 def _objects(far: Mirror, key: str, objects: list[Stat], why: str, still: Callable[[], bool] | None = None) -> Spare:
-    def drop() -> None:
-        if still is None or still():
-            keys = sorted((each.key for each in objects), key=lambda key: not key.endswith("/manifest.json"))
-            far.objects.delete(keys)
+    def drop() -> bool:
+        if still is not None and not still():
+            return False
+        far.objects.delete(sorted((each.key for each in objects), key=lambda key: not key.endswith("/manifest.json")))
+        return True
 
     return Spare(far.objects.place(key), why, sum(each.bytes for each in objects), drop)
 
 
-def _empty(folder: Path, known: _Known) -> None:
+def _always(drop: Callable[[], None]) -> Callable[[], bool]:
+    """Return what removes a thing that nobody takes up again."""
+
+    def dropped() -> bool:
+        drop()
+        return True
+
+    return dropped
+
+
+def _empty(folder: Path, known: _Known) -> bool:
     """Remove what is in a stage's folder, unless somebody has it now, or it is not done any more."""
     try:
         with storage.locked(folder / LOCKS[0]), storage.locked(folder / LOCKS[1]):
             if not known.ask_again(folder.name):
-                return
+                return False
             for path in folder.iterdir():
                 if path.is_dir() and not path.is_symlink():
                     shutil.rmtree(path)
                 elif path.name not in LOCKS:
                     path.unlink()
+            return True
     except storage.Busy:
-        return
+        return False
 
 
-def _discard(draft: Path, folder: Path) -> None:
+def _discard(draft: Path, folder: Path) -> bool:
     try:
         with storage.locked(folder / LOCKS[0]), storage.locked(folder / LOCKS[1]):
             shutil.rmtree(draft, ignore_errors=True)
+            return not draft.exists()
     except storage.Busy:
-        return
+        return False
 
 
 def _entries(*folders: Path) -> Iterator[Path]:
@@ -191,13 +206,26 @@ def _entries(*folders: Path) -> Iterator[Path]:
 
 
 def _files(path: Path) -> list[Path]:
-    return [each for each in path.rglob("*") if each.is_file()] if path.is_dir() else [path]
+    """Return the files below a folder, or the one that it is."""
+    if not path.is_dir():
+        return [path]
+    found = (Path(folder) / name for folder, _, names in os.walk(path) for name in names)
+    return [each for each in found if each.is_file()]
 
 
 def _size(files: Iterable[Path]) -> int:
-    return sum(path.lstat().st_size for path in files if not path.is_symlink())
+    """Return the bytes of files; one that is gone has none."""
+    total = 0
+    for path in files:
+        with suppress(FileNotFoundError):
+            total += 0 if path.is_symlink() else path.lstat().st_size
+    return total
 
 
-def _changed(folder: Path) -> float:
-    """Return when something in a folder changed last, Unix time."""
-    return max(path.lstat().st_mtime for path in (folder, *folder.rglob("*")) if path.name not in LOCKS)
+def _stands(folder: Path, before_s: float) -> bool:
+    """Return whether nothing in a folder changed after `before_s`, Unix time; what vanishes meanwhile changes now."""
+    try:
+        found = (path.lstat().st_mtime for path in (folder, *folder.rglob("*")) if path.name not in LOCKS)
+        return max(found) <= before_s
+    except FileNotFoundError:
+        return False

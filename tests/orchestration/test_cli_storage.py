@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from orchestration import storage
 from orchestration.cli import app
 from orchestration.storage import Home
 from orchestration.tracking import Store
@@ -44,6 +45,15 @@ def test_a_list_comes_first(spare: Path) -> None:
     assert "removed" in done.stderr
     assert not (spare / "journal.jsonl").exists()
     assert "nothing to remove" in runner.invoke(app, ["gc"]).stderr
+
+
+def test_what_is_left_is_not_counted_as_removed(spare: Path) -> None:
+    with storage.locked(spare / "lock"):
+        os.utime(spare, (time.time() - 2 * 86400,) * 2)
+        done = runner.invoke(app, ["gc", "--yes"])
+    assert done.stderr == "0 things, 0.0 MB removed; 1 left\n"
+    assert "left: somebody has taken it up again" in done.stdout
+    assert (spare / "journal.jsonl").exists()
 
 
 def test_an_age_that_is_none_is_said(spare: Path) -> None:

@@ -95,9 +95,9 @@ def test_a_folder_that_is_taken_up_again_stays(home: Home, store: Store, project
     folder = stage(home, store.past_runs()[0].fingerprint)
     (found,) = listed(home, store)
     with storage.locked(folder / "lock"):
-        found.drop()
+        assert not found.drop()
     assert (folder / "checkpoints").exists()
-    found.drop()
+    assert found.drop()
     assert not (folder / "checkpoints").exists()
 
 
@@ -108,9 +108,31 @@ def test_drafts_go_and_what_is_beside_them_stays(home: Home, store: Store) -> No
         (folder / name / "state.pt").write_text("half")
     found = listed(home, store)
     assert sorted(each.place.removeprefix(f"{folder}/") for each in found) == [".result-12", "checkpoints/.draft-12"]
-    for each in found:
-        each.drop()
+    with storage.locked(folder / "worker.lock"):
+        assert not any(each.drop() for each in found)
+    assert all(each.drop() for each in found)
     assert (folder / "checkpoints" / "00000010" / "state.pt").exists()
+
+
+def test_what_vanishes_meanwhile_belongs_to_a_stage_that_runs(
+    home: Home, store: Store, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracked.finish(store, project)
+    folder, copy = stage(home, store.past_runs()[0].fingerprint), home.cached("d" * 64, "backbone.safetensors")
+    copy.parent.mkdir(parents=True)
+    copy.write_text("weights")
+    for each in store.running()[0]:
+        store.end(each.run_id, "FINISHED")
+    assert len(listed(home, store)) == 2
+    below = Path.rglob
+
+    def and_write(self: Path, pattern: str) -> Iterator[Path]:
+        yield from below(self, pattern)
+        yield self / ".journal.jsonl.x7"  # that a writer has just renamed
+
+    monkeypatch.setattr(Path, "rglob", and_write)
+    assert listed(home, store) == []
+    assert folder.exists()
 
 
 def test_a_link_leads_nowhere(home: Home, store: Store, project: Path, tmp_path: Path) -> None:
@@ -150,8 +172,10 @@ def test_the_mirror_is_looked_at_below_its_prefix_only(
     found = listed(home, store)
     assert [each.place for each in found] == [f"s3://runs/ann/stages/{done}/", "s3://runs/ann/stages/x"]
     assert found[0].bytes == 10
-    for each in found:
-        each.drop()
+    store._client.update_run(store.past_runs()[0].run_id, status="RUNNING")
+    assert not found[0].drop()
+    store._client.update_run(store.past_runs()[0].run_id, status="FINISHED")
+    assert all(each.drop() for each in found)
     assert [each.key for each in far.objects.list("")] == [f"stages/{'f' * 16}/journal.jsonl"]
     assert s3.objects(address, "bob/").stat(f"stages/{done}/run.json") is not None
     assert listed(home, store) == []
@@ -163,8 +187,7 @@ def test_full_states_that_no_table_shows_go_only_where_asked(home: Home, store: 
     assert listed(home, store) == []
     found = listed(home, store, older_s=-DAY, superseded=True)  # their end is told as an hour ahead
     assert {each.place for each in found} == {f"run {run_id} checkpoint.pt" for run_id in older.values()}
-    for each in found:
-        each.drop()
+    assert all(each.drop() for each in found)
     assert is_sound(store, project)
     assert all(run.reusable for run in store.past_runs() if run.run_id in newer.values())
     assert listed(home, store, older_s=-DAY, superseded=True) == []
