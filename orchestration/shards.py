@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,13 +74,21 @@ class Far:
             self.objects, self._process = Objects(self.objects.bucket), os.getpid()
         try:
             content = self.objects.read(IMAGES, first * size, min(last * size, self.size))
-            for place in range(first, last):
-                block = content[(place - first) * size : (place - first + 1) * size]
-                self.blocks.write(self._name(place), block)
-                found[place] = block[max(start - place * size, 0) : end - place * size]
         except (StoreError, OSError) as error:
             raise DataError(f"{self.objects.place(IMAGES)}: {error}", hint="is the bucket up?") from error
+        for place in range(first, last):
+            block = content[(place - first) * size : (place - first + 1) * size]
+            self._keep(place, block)
+            found[place] = block[max(start - place * size, 0) : end - place * size]
         return found
+
+    def _keep(self, place: int, block: bytes) -> None:
+        """Keep a block; one that the disk does not take is fetched again when it is asked for."""
+        try:
+            self.blocks.write(self._name(place), block)
+        except OSError as error:  # the same words each time, which Python says once in a process
+            why = error.strerror or type(error).__name__
+            warnings.warn(f"images from a bucket are not kept on this machine's disk: {why}", stacklevel=2)
 
     def _name(self, place: int) -> str:
         return f"{self.seal[:16]}-{self.block_bytes}-{place:08d}"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from leoclr.data.contract import DataError
 from leoclr.data.manifest import IMAGES
 from leoclr.data.shrinking import Shrinking
 from orchestration import packing, shards
+from orchestration.blocks import Blocks
 from orchestration.cluster.bucket import Bucket
 from orchestration.errors import DataProblem
 from tests.orchestration import packings, s3
@@ -120,6 +123,28 @@ def test_a_cache_that_is_too_small_costs_requests_and_no_bytes(
         assert_same(images(root), images(store))
     kept = tmp_path / "cache" / "leoclr-ops" / "blocks"
     assert 0 < sum(path.stat().st_size for path in kept.rglob("*") if path.is_file()) <= 4096
+
+
+def test_a_full_disk_costs_requests_and_one_warning(
+    road: Way, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = f"s3://{s3.NAME}/{tmp_path.name}"
+    shards.push(store, there, packings.quiet)
+    root = shards.root(there, tmp_path / "home")
+    names = iter(range(10**6))
+
+    def full(self: Blocks, name: str, content: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", f"/cache/tmp{next(names)}")
+
+    monkeypatch.setattr(Blocks, "write", full)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("default")
+        for _ in range(2):
+            assert_same(images(root), images(store))
+    assert [str(each.message) for each in told] == [
+        "images from a bucket are not kept on this machine's disk: No space left on device"
+    ]
+    assert next(names) > 2
 
 
 def test_another_content_at_the_same_address_is_seen(road: Way, store: Path, tmp_path: Path) -> None:
