@@ -7,7 +7,7 @@ that anybody may have written: what is not as expected is passed over.
 from __future__ import annotations
 
 import json
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
@@ -76,19 +76,25 @@ def progress(tags: Mapping[str, str]) -> tuple[int, int, float, tuple[str, float
         epoch, epochs, fraction, metric = json.loads(tags.get(PROGRESS, "null"))
         shown = (str(metric[0]), float(metric[1])) if metric else None
         return int(epoch), int(epochs), min(1.0, max(0.0, float(fraction))), shown
-    except (ValueError, TypeError, IndexError, OverflowError, RecursionError):
+    except (ValueError, TypeError, LookupError, OverflowError, RecursionError):
         return 0, 0, 0.0, None
 
 
 def _stage(raw: Mapping[str, object]) -> Announced:
-    arms, estimate = raw["arms"], raw["estimate_s"]
-    known = isinstance(estimate, int | float) and math.isfinite(estimate)
+    arms = raw["arms"]
     return Announced(
         name=str(raw["name"]),
         kind=str(raw["kind"]),
         arms=tuple(map(str, arms)) if isinstance(arms, list) else (),
         fingerprint=str(raw["fingerprint"]),
         todo=bool(raw["todo"]),
-        estimate_s=float(str(estimate)) if known else None,
+        estimate_s=_seconds(raw["estimate_s"]),
         shows=str(raw["shows"]),
     )
+
+
+def _seconds(value: object) -> float | None:
+    """Return a number as it is, None for anything else; JSON has whole numbers of any length."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if abs(value) <= sys.float_info.max else None

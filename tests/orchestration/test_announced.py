@@ -33,9 +33,20 @@ def test_odd_values_do_no_harm() -> None:
     assert announced.read(text) == (Announced("1", "knn", (), "[]", False, None, "None"),)
 
 
+@pytest.mark.parametrize("seconds", ["1" + "0" * 400, "-1" + "0" * 400, "NaN", "true", '"5"', "[]"])
+def test_a_time_that_is_none_is_not_known(seconds: str) -> None:
+    stage = {"name": "a", "kind": "knn", "arms": [], "fingerprint": "f", "todo": True, "estimate_s": "?", "shows": "b"}
+    text = json.dumps([stage]).replace('"?"', seconds)
+    assert announced.read(text) == (Announced("a", "knn", (), "f", True, None, "b"),)
+
+
 @pytest.mark.parametrize(
-    "tag", ["", "null", "[]", "[1, 2]", '["a", 2, 0.5, null]', "[1, 2, 0.5, [1]]", "[1e999, 2, 0, null]", "[" * 5000]
-)
+    "tag",
+    [
+        "", "null", "[]", "[1, 2]", '["a", 2, 0.5, null]', "[1, 2, 0.5, [1]]", '[1, 2, 0.5, {"a": 1}]',
+        "[1e999, 2, 0, null]", f"[1, 2, 1{'0' * 400}, null]", "[" * 5000,
+    ],
+)  # fmt: skip
 def test_progress_that_nobody_of_us_wrote_is_none(tag: str) -> None:
     assert announced.progress({"leoclr.progress": tag}) == (0, 0, 0.0, None)
 
