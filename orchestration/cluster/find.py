@@ -23,7 +23,11 @@ def load(reference: str) -> ClusterProfile:
         hint = f"{did_you_mean(reference, known)} Your own lie in {folders.user()}."
         raise NotFound(f"no cluster is called {show(reference)}", hint=hint)
     path = expanded(reference, "--cluster")
-    if not path.is_file():
+    try:
+        is_file = path.is_file()
+    except (OSError, ValueError) as error:  # too long a name, a null byte
+        raise NotFound(f"{show(reference)} is not a path: {getattr(error, 'strerror', None) or error}") from None
+    if not is_file:
         raise NotFound(f"there is no file {show(reference)}", hint=did_you_mean(path.stem, known))
     return profile.load(path.absolute(), reference)
 

@@ -42,3 +42,10 @@ def test_an_example_is_copied_once(user: Path) -> None:
         find.copy("kuberay")
     with pytest.raises(NotFound, match="no example"):
         find.copy("../kuberay")
+
+
+@pytest.mark.parametrize("name", ["a" * 5000 + ".yaml", "x/" + "b" * 400])
+def test_a_name_that_is_too_long_is_one_short_error(name: str) -> None:
+    with pytest.raises(NotFound) as caught:
+        find.load(name)
+    assert len(str(caught.value)) < 300
