@@ -16,7 +16,7 @@ import jobs
 from jobs.contract import Resources
 from leoclr.evaluate.protocols import PROTOCOLS
 from orchestration import check, continuing, matrix, order, parts
-from orchestration.document import Place, Tree, mapping, only, read, read_file, show, text
+from orchestration.document import Place, Tree, dump, mapping, only, read, read_file, show, text
 from orchestration.errors import NotFound, SpecError, did_you_mean
 from orchestration.parts import cut as cut
 from orchestration.parts import going_on as going_on
@@ -25,7 +25,7 @@ from orchestration.parts import placed as placed
 from orchestration.stages import Arm as Arm
 from orchestration.stages import PipelineSpec as PipelineSpec
 from orchestration.stages import StageSpec as StageSpec
-from orchestration.storage import root_of
+from orchestration.storage import address, root_of
 
 _FOLDER = Path(__file__).parent
 _HEAD = ("name", "title", "table", "data", "matrix")
@@ -69,6 +69,21 @@ def _load(
         raise matrix.blame(error, head, file) from None
 
 
+def portable(reference: str) -> str | None:
+    """Return the text of a pipeline file for any folder, its matrix unexpanded; None where it is a shipped one.
+
+    Its name is written out, data folders are absolute, and a table that is a file is left out.
+    Raises: SpecError; NotFound.
+    """
+    path, loaded = _find(reference), load(reference)
+    if path in shipped().values():
+        return None
+    data: dict[str, Tree] = {name: address(root) or str(root) for name, root in loaded.data.items()}
+    table = None if loaded.table and "/" in loaded.table else loaded.table
+    document = mapping(read_file(path, reference), Place(reference))
+    return dump({**document, "name": loaded.name, "data": data, "table": table})
+
+
 def shipped() -> dict[str, Path]:
     """Return the pipelines that come with the package, by name."""
     return {path.stem: path for path in sorted((_FOLDER / "pipelines").glob("*.yaml"))}
@@ -84,7 +99,7 @@ def _find(reference: str) -> Path:
         if path.is_file() or (path.exists() and is_path):
             return path
     except (OSError, ValueError, RuntimeError) as error:  # too long a name, a null byte, an unknown ~user
-        raise NotFound(f"{show(reference)} is not a path: {error}") from None
+        raise NotFound(f"{show(reference)} is not a path: {getattr(error, 'strerror', None) or error}") from None
     if is_path:
         raise NotFound(f"there is no file {show(reference)}", hint=did_you_mean(Path(reference).stem, known))
     raise NotFound(
