@@ -21,6 +21,7 @@ from orchestration.tracking import PROVENANCE, Store
 POLL_S, SWEEP_POLL_S = 1.0, 5.0  # between two looks at the store
 RECONCILE_S = 15.0  # between two looks whether its driver still lives
 SILENT_S = 45.0  # three heartbeats, after which the display says so
+TABLE, TABLE_S = "table.md", 60.0  # of a sweep; from the end of its run, Ray goes down and plots are drawn before
 SOON = 0.02  # share of a stage before which its own speed tells nothing of the time left
 
 Show = Callable[[Snapshot], None]
@@ -37,18 +38,20 @@ def follow(store: Store, run_id: str, show: Show) -> Outcome:
         snapshot = watched.look()
         show(snapshot)
         if watched.submission.status != "RUNNING":
-            return outcome(watched.submission, snapshot)
+            return outcome(watched.submission, snapshot, store.tags(run_id).get(records.REASON, ""))
         time.sleep(watched.poll_s)
         if time.monotonic() - reconciled > RECONCILE_S:
             reconcile(store)
             reconciled = time.monotonic()
 
 
-def outcome(submission: Submission, snapshot: Snapshot) -> Outcome:
-    """Return what came of a submission that has ended."""
+def outcome(submission: Submission, snapshot: Snapshot, reason: str) -> Outcome:
+    """Return what came of a submission that has ended, for that reason; one whose budget is spent was not stopped."""
     failed = [view for view in snapshot.stages if view.state == "failed"]
     reasons = tuple(f"{view.name} {view.arms[0] if view.arms else ''}".rstrip() + f": {view.note}" for view in failed)
-    return Outcome(submission.run_id, reasons, submission.status == "KILLED")
+    lost = submission.ended_ms == submission.heartbeat_ms  # so `reconcile` ends whose process is gone
+    stopped = submission.status == "KILLED" and (lost or reason in (STOPPED, CANCELLED))
+    return Outcome(submission.run_id, reasons, stopped)
 
 
 def running(store: Store, fingerprint: str) -> str | None:
@@ -62,6 +65,34 @@ def is_lost(store: Store, run_id: str) -> bool:
     tags = store.tags(run_id)
     found = store.submission(run_id)
     return found is not None and found.status == "KILLED" and tags.get(records.REASON) not in (STOPPED, CANCELLED)
+
+
+def gives_sign(store: Store, seen: Submission) -> bool:
+    """Wait for a sign of life of a submission later than `seen`: True; False when it has ended without one."""
+    while True:
+        reconcile(store)
+        found = store.submission(seen.run_id)
+        if found is None or found.status != "RUNNING":
+            return False
+        if found.heartbeat_ms != seen.heartbeat_ms:
+            return True
+        time.sleep(POLL_S)
+
+
+def await_table(store: Store, run_id: str, earlier: str | None) -> str | None:
+    """Return the table of a sweep that has ended, which its driver writes last; None where it does not come.
+
+    `earlier` is that of an attempt before: it is returned only where no other one comes.
+    """
+    deadline = time.monotonic() + TABLE_S
+    while (found := table(store, run_id)) in (None, earlier) and time.monotonic() < deadline:
+        time.sleep(POLL_S)
+    return found
+
+
+def table(store: Store, run_id: str) -> str | None:
+    """Return the table that a sweep left so far."""
+    return store.text(run_id, TABLE)
 
 
 def find(store: Store, reference: str) -> str:

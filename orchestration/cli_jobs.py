@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     from orchestration.cluster.profile import ClusterProfile
     from orchestration.cluster.send import Parcel
-    from orchestration.progress import Outcome
     from orchestration.records import Submission
     from orchestration.spec import PipelineSpec
     from orchestration.sweep.spec import SweepSpec
@@ -40,11 +39,12 @@ def attach(run: Run) -> None:
 
     _, store = opening.known()
     run_id = attaching.find(store, run)
+    if store.sweep(run_id):
+        _show_sweep(store, run_id)
+        return
     outcome = cli_runs.watch(store, run_id)
     if (ended := store.submission(run_id)) is not None:
         cli_tables.end(outcome, store, remote.recorded(store, ended))
-    else:
-        _end_sweep(outcome, store)
 
 
 def resume(
@@ -59,10 +59,11 @@ def resume(
     ] = False,
 ) -> None:
     """Continue a stopped or failed submission in its own run: here, on its cluster, or on another one."""
-    from orchestration import look, opening, remote
+    from orchestration import attach as attaching
+    from orchestration import opening, remote
 
     _, store = opening.known()
-    stopped = remote.await_silence(store, look.find(store, run)[0].run_id, cli_runs.tell)
+    stopped = remote.await_silence(store, attaching.find(store, run), cli_runs.tell)
     loaded = remote.recorded(store, stopped, sets or ())
     profile = remote.profile_for(store, stopped, cluster=cluster, kept=kept_profile)
     if profile is None:
@@ -70,8 +71,10 @@ def resume(
         cli_tables.end(*cli_runs.run(loaded, resume=stopped.run_id), loaded)
         return
     there = remote.placed(loaded, profile, {})
-    if ended := _run(profile, remote.parcel(there, stopped.run_id), detach=detach):
-        cli_tables.end(*ended, there)
+    _, theirs = remote.open_store(profile)
+    remote.require_known(profile, theirs, stopped, store)
+    if run_id := _send(profile, theirs, remote.parcel(there, stopped.run_id), detach=detach):
+        cli_tables.end(cli_runs.watch(theirs, run_id), theirs, there)
 
 
 def submit(loaded: PipelineSpec, cluster: str, data: list[str] | None, *, detach: bool) -> None:
@@ -82,8 +85,9 @@ def submit(loaded: PipelineSpec, cluster: str, data: list[str] | None, *, detach
     profile = find.load(cluster)
     there = remote.placed(loaded, profile, _roots(data))
     cli_runs.warn(remote.look_over(there))
-    if ended := _run(profile, remote.parcel(there), detach=detach):
-        cli_tables.end(*ended, loaded)
+    _, store = remote.open_store(profile)
+    if run_id := _send(profile, store, remote.parcel(there), detach=detach):
+        cli_tables.end(cli_runs.watch(store, run_id), store, loaded)
 
 
 def submit_table(name: str, cluster: str, data: list[str] | None, *, detach: bool) -> None:
@@ -98,9 +102,10 @@ def submit_table(name: str, cluster: str, data: list[str] | None, *, detach: boo
     parts = [remote.placed(part, profile, _roots(data)) for part in table_goal.find(chosen, store).pipelines]
     failed: list[str] = []
     for part in parts:
-        if ended := _run(profile, remote.parcel(part), detach=detach):
-            cli_tables.stop(ended[0])
-            failed += ended[0].failed
+        if run_id := _send(profile, store, remote.parcel(part), detach=detach):
+            outcome = cli_runs.watch(store, run_id)
+            cli_tables.stop(outcome)
+            failed += outcome.failed
     if not detach:
         cli_tables.print_table(chosen, store)
     cli_tables.fail(failed, hint="leoclr-ops status")
@@ -108,12 +113,14 @@ def submit_table(name: str, cluster: str, data: list[str] | None, *, detach: boo
 
 def sweep(loaded: SweepSpec, cluster: str, data: list[str] | None, *, new: bool, detach: bool) -> None:
     """Send a sweep to a cluster, and watch it there."""
-    from orchestration import remote_sweep
+    from orchestration import remote, remote_sweep
     from orchestration.cluster import find
 
     profile = find.load(cluster)
-    if ended := _run(profile, remote_sweep.parcel(loaded, profile, _roots(data), new=new), detach=detach):
-        _end_sweep(*ended)
+    what = remote_sweep.parcel(loaded, profile, _roots(data), new=new)
+    _, store = remote.open_store(profile)
+    if run_id := _send(profile, store, what, detach=detach):
+        _show_sweep(store, run_id)
 
 
 def stopper(store: Store) -> Callable[[Submission], bool]:
@@ -135,11 +142,10 @@ def require_possible(cluster: str | None, *, detach: bool, dry_run: bool = False
         raise typer.BadParameter("a plan is made where the data lies: leave --cluster away", param_hint="--dry-run")
 
 
-def _run(profile: ClusterProfile, what: Parcel, *, detach: bool) -> tuple[Outcome, Store] | None:
-    """Send it and show it until it ends; None where it is left alone."""
+def _send(profile: ClusterProfile, store: Store, what: Parcel, *, detach: bool) -> str | None:
+    """Send it and return the run that it opens; None where it is left alone."""
     from orchestration import remote
 
-    _, store = remote.open_store(profile)
     sent = remote.send(profile, what)
     cli_runs.tell(f"{'sent to' if sent.is_new else 'found on'} {profile.name} as job {sent.id}")
     cli_runs.tell(f"from anywhere: export MLFLOW_TRACKING_URI={store.uri}")
@@ -153,15 +159,23 @@ def _run(profile: ClusterProfile, what: Parcel, *, detach: bool) -> tuple[Outcom
         cli_runs.tell(cli_runs.ways_back(sent.id))
         typer.echo(run_id or sent.id)
         return None
-    return cli_runs.watch(store, run_id), store
+    return run_id
 
 
-def _end_sweep(outcome: Outcome, store: Store) -> None:
-    """Print the table that a sweep left, and what failed."""
+def _show_sweep(store: Store, run_id: str) -> None:
+    """Show a sweep until it ends; print the table that it left, and what failed."""
+    from orchestration import attach as attaching
+
+    seen = store.sweep(run_id)
+    earlier = attaching.table(store, run_id) if seen and seen.status == "RUNNING" else None
+    outcome = cli_runs.watch(store, run_id)
     if outcome.stopped:
         cli_runs.tell(f"stopped sweep run {outcome.run_id[:8]}; the same command continues it")
         raise typer.Exit(cli_runs.STOPPED)
-    typer.echo((store.text(outcome.run_id, "table.md") or "").rstrip("\n"))
+    if (table := attaching.await_table(store, run_id, earlier)) is None:
+        cli_runs.tell(f"sweep run {run_id[:8]} ended and left no table; the same command writes it")
+    else:
+        typer.echo(table.rstrip("\n"))
     cli_tables.fail(outcome.failed, hint=f"leoclr-ops attach {outcome.run_id[:8]}")
 
 

@@ -58,7 +58,9 @@ def roots(data: list[str] | None) -> dict[str, Path]:
 def run(loaded: PipelineSpec, resume: str | None = None) -> tuple[Outcome, Store]:
     """Run what is left to do of a pipeline, or show it where another process does that.
 
-    `resume` is the submission's run to continue. Where the other process is lost, this one goes on in its place.
+    `resume` is the submission's run to continue. Where the other process is lost, this one goes on in its place. A job
+    of a cluster shows nothing: whoever sent it waits for a run of its own.
+    Raises: LeoclrOpsError in a job, where another process lives that does it.
     """
     from orchestration import (
         attach,
@@ -83,6 +85,8 @@ def run(loaded: PipelineSpec, resume: str | None = None) -> tuple[Outcome, Store
             run_id = attach.running(store, planned.fingerprint)
         if run_id is None:  # it opens its run, or has just closed it
             time.sleep(LOOK_S)
+        elif sent:
+            _refuse_twin(store, run_id, sure=not home.mirror)
         else:
             tell(f"run {run_id[:8]} does the same already: this shows it")
             outcome = watch(store, run_id)
@@ -90,6 +94,19 @@ def run(loaded: PipelineSpec, resume: str | None = None) -> tuple[Outcome, Store
                 return outcome, store
             tell(f"the process of run {run_id[:8]} is gone: going on here")
         planned = prepare(loaded, home, store)
+
+
+def _refuse_twin(store: Store, run_id: str, *, sure: bool) -> None:
+    """Raise the error of a job whose pipeline run `run_id` does; not `sure`: only once that has shown that it lives.
+
+    A lock file is freed with its process; in a bucket, a lease outlives a lost head by a minute.
+    """
+    from orchestration import attach, errors
+
+    seen = store.submission(run_id)
+    if seen is not None and seen.status == "RUNNING" and (sure or attach.gives_sign(store, seen)):
+        hint = f"leoclr-ops attach {run_id[:8]}"
+        raise errors.LeoclrOpsError(f"run {run_id[:8]} does the same already", hint=hint)
 
 
 def watch(store: Store, run_id: str) -> Outcome:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from orchestration import opening, preflight, spec
+from orchestration import attach, opening, preflight, spec
 from orchestration.cluster import api, checks, find
 from orchestration.cluster import profile as profiles
 from orchestration.cluster import send as sending
@@ -138,15 +138,18 @@ def profile_for(store: Store, run: Submission, *, cluster: str | None, kept: boo
 
 
 def stop(store: Store, run: Submission) -> bool:
-    """End the job of a submission through its cluster's Jobs API; False where no profile here knows the cluster.
+    """End the job of a submission through its cluster's Jobs API; False where that cannot be, or it does not end.
 
+    It cannot where no profile here knows the cluster, or the cluster does not answer.
     Raises: LeoclrOpsError when the cluster refuses.
     """
     if not run.job or not _PROFILE_NAME.fullmatch(run.cluster):
         return False
     try:
-        _stop_job(find.load(run.cluster), run.job)
+        is_over = _stop_job(find.load(run.cluster), run.job)
     except (NotFound, Unreachable):
+        return False
+    if not is_over:  # its driver may live and write: the runs are its own
         return False
     for stage in store.stage_runs(found for arm in run.arms.values() for found in arm.values()).values():
         if stage.status == "RUNNING" and stage.parent == run.run_id:
@@ -156,35 +159,43 @@ def stop(store: Store, run: Submission) -> bool:
     return True
 
 
-def _stop_job(profile: ClusterProfile, job_id: str) -> None:
-    """Wait until a job is over that the cluster was asked to stop; one that it forgot is."""
+def _stop_job(profile: ClusterProfile, job_id: str) -> bool:
+    """Ask the cluster to stop a job, and wait; return whether it is over, as one is that the cluster forgot."""
     if api.find(profile, job_id):
         api.stop(profile, job_id)
     deadline = time.monotonic() + STOP_S
     while (job := api.find(profile, job_id)) and not job.is_over and time.monotonic() < deadline:
         time.sleep(POLL_S)
+    return job is None or job.is_over
 
 
 def await_silence(store: Store, run_id: str, tell: Callable[[str], None]) -> Submission:
     """Return a submission that nobody runs; one whose driver may be dead is waited for until that is sure.
 
-    Raises: LeoclrOpsError when it runs, or finished.
+    Raises: LeoclrOpsError when it runs, or finished, or is a sweep.
     """
-    before, told = 0, False
-    while True:
-        reconcile(store)
-        found = store.submission(run_id)
-        if found is None or found.status == "FINISHED":
-            raise NotFound("it finished" if found else "it was deleted", place=f"run {run_id}")
-        if found.status != "RUNNING":
-            return found
-        if before and found.heartbeat_ms != before:
+    reconcile(store)
+    found = store.submission(run_id)
+    if found is not None and found.status == "RUNNING":
+        tell(f"waiting up to {SILENCE_S:.0f} s for a sign of life from {found.host}")
+        if attach.gives_sign(store, found):
             hint = f"leoclr-ops attach {run_id[:8]}, or leoclr-ops cancel {run_id[:8]}"
             raise LeoclrOpsError(f"it runs on {found.host}", place=f"run {run_id}", hint=hint)
-        if not told:
-            tell(f"waiting up to {SILENCE_S:.0f} s for a sign of life from {found.host}")
-        before, told = found.heartbeat_ms, True
-        time.sleep(POLL_S)
+        found = store.submission(run_id)
+    if found is None and (sweep := store.sweep(run_id)):
+        hint = "the same `leoclr-ops sweep` command goes on with it, here or with --cluster"
+        raise NotFound(f"it is the sweep {sweep.pipeline}", place=f"run {run_id}", hint=hint)
+    if found is None or found.status == "FINISHED":
+        raise NotFound("it finished" if found else "it was deleted", place=f"run {run_id}")
+    return found
+
+
+def require_known(profile: ClusterProfile, there: Store, run: Submission, here: Store) -> None:
+    """Refuse to continue a run on a cluster whose store does not have it: it would begin anew. Raises: StoreError."""
+    if there.submission(run.run_id) is None:
+        fact = f"it is in {here.uri}, and {profile.name} records in {there.uri}, where it would begin anew"
+        hint = "--cluster NAME of one that records in the same store, or submit its pipeline as a new one"
+        raise StoreError(fact, place=f"run {run.run_id}", hint=hint)
 
 
 def recorded(store: Store, run: Submission, overrides: Sequence[str] = ()) -> PipelineSpec:

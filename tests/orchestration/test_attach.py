@@ -9,6 +9,7 @@ from orchestration.attach import snapshot
 from orchestration.errors import NotFound
 from orchestration.progress import Outcome, Snapshot
 from orchestration.records import StageRun, Status, Submission
+from orchestration.stopping import CANCELLED, STOPPED
 from orchestration.tracking import Store
 from tests.orchestration import tracked
 
@@ -78,11 +79,20 @@ def test_silence_is_told() -> None:
     assert not seen(submission("KILLED", beat_ms=NOW_MS - 50_000)).note
 
 
-@pytest.mark.parametrize(("status", "stopped"), [("FINISHED", False), ("KILLED", True)])
-def test_what_came_of_it(status: Status, stopped: bool) -> None:
-    of = submission(status, linear="linear-run")
+@pytest.mark.parametrize(
+    ("status", "reason", "beat_ms", "stopped"),
+    [
+        ("FINISHED", "", NOW_MS - 9, False),
+        ("KILLED", STOPPED, NOW_MS - 9, True),
+        ("KILLED", CANCELLED, NOW_MS - 9, True),
+        ("KILLED", "no sign of life from job-1@head for 91 s", NOW_MS, True),  # ended as of its last sign of life
+        ("KILLED", "the budget of 2 hours is spent", NOW_MS - 9, False),
+    ],
+)
+def test_what_came_of_it(status: Status, reason: str, beat_ms: int, stopped: bool) -> None:
+    of = submission(status, beat_ms=beat_ms, linear="linear-run")
     failed = run("linear", "FAILED", **{records.REASON: "no"})
-    assert attach.outcome(of, seen(of, failed)) == Outcome("a" * 32, ("linear seed=0: no",), stopped)
+    assert attach.outcome(of, seen(of, failed), reason) == Outcome("a" * 32, ("linear seed=0: no",), stopped)
 
 
 def test_a_submission_is_followed_to_its_end(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

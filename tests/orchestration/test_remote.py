@@ -1,17 +1,27 @@
+import io
 import os
+import shlex
+import shutil
+import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from orchestration import reconcile, remote, spec
+from orchestration import attach, reconcile, records, remote, spec
 from orchestration.cli import app
-from orchestration.cluster import find
+from orchestration.cluster import api, find
 from orchestration.cluster.api import ClusterProblem
 from orchestration.errors import LeoclrOpsError, NotFound, SpecError
+from orchestration.provenance import Owner
 from orchestration.records import Submission
+from orchestration.stopping import STOPPED
 from orchestration.storage import Home
+from orchestration.sweep import spec as sweeps
+from orchestration.sweep import trial_spec
+from orchestration.sweep.records import sweep_tags
 from orchestration.tracking import Store
 from tests.orchestration import tracked
 from tests.orchestration.cluster.head import PROFILE, TOKEN, Head, profile_of, serving
@@ -34,6 +44,8 @@ def folder(head: Head, home: Home, store: Store, tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(remote, "open_store", lambda profile: (home, store))
     monkeypatch.setattr(remote, "DETACH_S", 0.1)
     monkeypatch.setattr(remote, "POLL_S", 0.05)
+    monkeypatch.setattr(attach, "POLL_S", 0.05)
+    monkeypatch.setattr(attach, "TABLE_S", 0.3)
     tracked.table(tmp_path)
     (tmp_path / "config" / "clusters").mkdir(parents=True)
     with serving(head) as address:
@@ -59,6 +71,12 @@ def begin(store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch, job: str 
     return run_id
 
 
+def begin_sweep(store: Store, job: str = "") -> str:
+    """Open the run of a sweep as its driver does."""
+    tags = sweep_tags("rates", title="", owner=Owner("elsewhere", 1, 0.0), now_ms=int(time.time() * 1000) - 5)
+    return store.begin(tags | {records.JOB: job, records.CLUSTER: "ours"}, {"sweep.yaml": "a: 1\n"}, resume=None)
+
+
 def submission(store: Store, run_id: str) -> Submission:
     found = store.submission(run_id)
     assert found
@@ -75,9 +93,6 @@ def test_a_pipeline_is_sent_as_it_runs_there(folder: Path, head: Head) -> None:
     assert done.stdout == f"{job_id}\n"
     assert f"leoclr-ops attach {job_id}" in done.stderr
     assert job["entrypoint"] == "python -m orchestration submit pipeline.yaml"
-    import io
-    import zipfile
-
     (content,) = head.packages.values()
     sent = spec.recorded(zipfile.ZipFile(io.BytesIO(content)).read("pipeline.yaml").decode(), "sent")
     assert {stage.resources.loader_workers for arm in sent.arms for stage in arm.stages.values()} == {3}
@@ -135,17 +150,39 @@ def test_a_sweep_is_sent_with_its_base(folder: Path, head: Head) -> None:
     said = " ".join(f"--set {each}" for each in sets)
     expected = f"python -m orchestration sweep sweep.yaml {said} --data mnist5k=/data/mnist"
     assert job["entrypoint"] == expected
-    import io
-    import zipfile
-
-    from orchestration.sweep import spec as sweeps
-
     (content,) = head.packages.values()
     zipfile.ZipFile(io.BytesIO(content)).extractall(folder / "node")
     os.chdir(folder / "node")
     there = sweeps.load("sweep.yaml", overrides=sets)
     assert (there.name, there.concurrency, there.base) == ("rates", 2, "base.yaml")
     assert spec.load(there.base).arms == spec.load(str(folder / "tiny.yaml")).arms
+
+
+def test_a_sweep_s_base_says_there_what_it_says_here(folder: Path, head: Head) -> None:
+    head.first = "PENDING"
+    (folder / "here").mkdir()
+    text = tracked.PIPELINE + "data: {digits: roots/digits, mnist5k: roots/mnist}\ntable: ../tiny-table.yaml\n"
+    (folder / "here" / "tiny.yaml").write_text(text)
+    (folder / "rates.yaml").write_text(
+        "base: here/tiny.yaml\nset: {pretrain.params.epochs: 1, pretrain.resources.loader_workers: 1}\n"
+        "axes: {pretrain.params.lr: [0.1, 0.2]}\n"
+        "objectives: {kNN: {stage: knn, metric: top1, direction: max}}\nseeds: [0]\n"
+    )
+    more = ["--set", "pretrain.params.epochs=3", "--set", "matrix.method=[leoclr]"]
+    done = runner.invoke(app, ["sweep", "rates.yaml", "--cluster", "ours", "--detach", *more])
+    assert done.exit_code == 0, done.stderr
+    ((job, content),) = zip(head.jobs.values(), head.packages.values(), strict=True)
+    words = shlex.split(job["entrypoint"])
+    sets = [words[place + 1] for place, word in enumerate(words) if word == "--set"]
+    zipfile.ZipFile(io.BytesIO(content)).extractall(folder / "node")
+    os.chdir(folder / "node")
+    there = sweeps.load("sweep.yaml", overrides=sets)
+    trial = trial_spec.pipeline(there, {"pretrain.params.lr": 0.1}, [0])
+    (stages,) = (arm.stages for arm in trial.arms)
+    assert (trial.name, stages["pretrain"].params_json["epochs"]) == ("tiny", 3)
+    assert [stages[name].resources.loader_workers for name in ("pretrain", "knn")] == [1, 3]  # its own, the profile's
+    base = spec.load(there.base)
+    assert (base.data["digits"], base.table) == (folder / "here" / "roots" / "digits", None)
 
 
 def test_the_run_of_a_job_is_found_and_watched_from_anywhere(
@@ -186,6 +223,45 @@ def test_a_job_that_ends_before_it_opens_a_run_leaves_its_last_words(
     head.jobs["tiny-1"]["status"] = "RUNNING"
     with pytest.raises(ClusterProblem):  # one that runs is waited for, however long it takes to open its run
         remote.await_run(profile, store, "tiny-1", tell=begun, most_s=0.0)
+
+
+@pytest.mark.parametrize("reason", ["", "the budget of 2 hours is spent"])
+def test_the_table_of_a_sweep_comes_after_its_end(
+    folder: Path, store: Store, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = begin_sweep(store)
+    text, asked = Store.text, iter(range(100))
+    (folder / "table.md").write_text("| first |\n")
+    store.log_files(run_id, [folder / "table.md"])  # of an earlier attempt
+    (folder / "table.md").write_text("| second |\n")
+
+    def ending(self: Store, run: str, file: str) -> str | None:
+        found = text(self, run, file)
+        if (time := next(asked)) == 0:
+            store.end(run_id, "KILLED" if reason else "FINISHED", reason=reason)
+        elif time == 2:
+            store.log_files(run_id, [folder / "table.md"])
+        return found
+
+    monkeypatch.setattr(Store, "text", ending)
+    done = runner.invoke(app, ["attach", run_id[:8]])
+    assert (done.exit_code, done.stdout) == (0, "| second |\n"), done.stderr
+
+
+def test_a_sweep_without_a_table_is_said_to_have_none(folder: Path, store: Store) -> None:
+    run_id = begin_sweep(store)
+    store.end(run_id, "FINISHED")
+    done = runner.invoke(app, ["attach", run_id[:8]])
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert f"sweep run {run_id[:8]} ended and left no table" in done.stderr
+
+
+def test_a_sweep_whose_driver_is_lost_is_stopped(folder: Path, store: Store) -> None:
+    run_id = begin_sweep(store)
+    store.set_tags(run_id, {records.HEARTBEAT_MS: str(int(time.time() * 1000) - 100_000)})
+    done = runner.invoke(app, ["attach", run_id[:8]])
+    assert (done.exit_code, done.stdout) == (130, ""), done.stderr
+    assert store.tags(run_id)[records.REASON].startswith("no sign of life from elsewhere")
 
 
 def test_a_run_of_a_job_that_was_called_the_same_on_a_lost_cluster_is_not_taken_for_its_own(
@@ -244,6 +320,37 @@ def test_what_a_store_says_of_a_pipeline_is_checked_like_any_file(
         remote.recorded(store, submission(store, run_id))
 
 
+def test_a_run_is_continued_only_where_it_is_recorded(
+    folder: Path, home: Home, head: Head, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = begin(store, folder, monkeypatch, "tiny-1")
+    store.end(run_id, "KILLED", reason=STOPPED)
+    other = Home(folder / "other")
+    other.path.mkdir()
+    shutil.copy(home.database, other.database)
+    theirs = Store.open(other)
+    theirs._client.delete_run(run_id)
+    monkeypatch.setattr(remote, "open_store", lambda profile: (other, theirs))
+    done = runner.invoke(app, ["resume", run_id[:8], "--cluster", "ours", "--detach"])
+    assert done.exit_code == 1
+    assert f"it is in {store.uri}, and ours records in {theirs.uri}, where it would begin anew" in done.stderr
+    assert not head.jobs
+    head.first = "PENDING"
+    monkeypatch.setattr(remote, "open_store", lambda profile: (home, store))
+    done = runner.invoke(app, ["resume", run_id[:8], "--cluster", "ours", "--detach"])
+    assert (done.exit_code, len(head.jobs)) == (0, 1), done.stderr
+
+
+@pytest.mark.parametrize("by_job", [True, False])
+def test_a_sweep_goes_on_by_its_own_command(folder: Path, store: Store, by_job: bool) -> None:
+    run_id = begin_sweep(store, "rates-1")
+    store.end(run_id, "KILLED", reason=STOPPED)
+    done = runner.invoke(app, ["resume", "rates-1" if by_job else run_id[:8]])
+    assert done.exit_code == 1
+    assert f"run {run_id}: it is the sweep rates" in done.stderr
+    assert "the same `leoclr-ops sweep` command goes on with it" in done.stderr
+
+
 def test_a_run_is_continued_once_nobody_runs_it(folder: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
     run_id = begin(store, folder, monkeypatch, "tiny-1")
@@ -277,3 +384,14 @@ def test_a_silent_driver_is_ended_through_its_cluster(
     assert remote.stop(store, submission(store, again)) is True
     assert head.jobs["tiny-2"]["status"] == "STOPPED"
     assert store.tags(again)["leoclr.reason"] == "cancelled by the user"
+
+
+def test_a_job_that_does_not_end_keeps_its_runs(
+    folder: Path, head: Head, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "STOP_S", 0.2)
+    run_id = begin(store, folder, monkeypatch, "tiny-1")
+    head.jobs["tiny-1"] = {"status": "RUNNING", "message": "", "logs": ""}
+    monkeypatch.setattr(api, "stop", lambda profile, job_id: True)  # it was asked, and hangs
+    assert remote.stop(store, submission(store, run_id)) is False
+    assert store.status(run_id) == "RUNNING"

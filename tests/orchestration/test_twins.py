@@ -14,9 +14,11 @@ import pytest
 from jobs.contract import Job
 from orchestration import attach, cli_runs, reconcile, records, runner, spec
 from orchestration.backend import Ended
+from orchestration.errors import LeoclrOpsError
 from orchestration.progress import Outcome
 from orchestration.stopping import CANCELLED, STOPPED
 from orchestration.storage import Busy, Home
+from orchestration.submission import Submission
 from orchestration.tracking import Store
 from tests.orchestration.test_runner import ALL, Desk, Double, cluster, desk, finish
 
@@ -70,6 +72,33 @@ def test_the_second_shows_the_first(
     assert not outcome.failed
     assert len(desk.store.submissions()) == 1
     assert sorted(cluster.started) == sorted(ALL)
+
+
+def test_a_job_of_a_cluster_shows_nobody_else_s_run(
+    desk: Desk, first: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (running,) = desk.store.submissions()
+    monkeypatch.setenv("LEOCLR_OPS_JOB", "p-0a1b-2")
+    with pytest.raises(LeoclrOpsError, match=f"run {running.run_id[:8]} does the same already") as caught:
+        cli_runs.run(spec.load(str(desk.file)))
+    assert caught.value.hint == f"leoclr-ops attach {running.run_id[:8]}"
+
+
+@pytest.mark.parametrize("lives", [True, False])
+def test_who_has_a_lease_may_be_a_lost_head(desk: Desk, monkeypatch: pytest.MonkeyPatch, lives: bool) -> None:
+    loaded, planned = desk.prepared()
+    run_id = Submission(loaded, planned, store=desk.store, home=desk.home).open()
+
+    def a_look_later(store: Store) -> list[str]:
+        if lives:
+            store.heartbeat([run_id])
+        else:
+            store.end(run_id, "KILLED", reason="no sign of life from p-0a1b-1@head for 91 s")
+        return []
+
+    monkeypatch.setattr(attach, "reconcile", a_look_later)
+    with pytest.raises(LeoclrOpsError, match="does the same already") if lives else contextlib.nullcontext():
+        cli_runs._refuse_twin(desk.store, run_id, sure=False)
 
 
 def test_a_plan_is_one_process_s_at_a_time(desk: Desk, first: threading.Event) -> None:
