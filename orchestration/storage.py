@@ -106,7 +106,10 @@ def inside(folder: Path, file: str) -> Path:
     parts = PurePosixPath(file)
     if not file or parts.is_absolute() or ".." in parts.parts or "\\" in file or "\0" in file:
         raise StoreError(f"{file!r} is not a path inside a folder", place=str(folder))
-    path = (folder / parts).resolve()
+    try:
+        path = (folder / parts).resolve()
+    except (OSError, ValueError) as error:  # too long a name, half a surrogate pair
+        raise StoreError(f"{file[:80]!r} is not a path: {type(error).__name__}", place=str(folder)) from None
     if not path.is_relative_to(folder.resolve()):
         raise StoreError(f"{file!r} leads out of the folder", place=str(folder))
     return path

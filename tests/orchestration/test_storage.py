@@ -138,3 +138,8 @@ def test_a_home_of_nobody_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("LEOCLR_OPS_HOME", "~nobody-of-that-name/x")
     with pytest.raises(NotFound, match="LEOCLR_OPS_HOME: '~nobody-of-that-name/x' names the home of nobody here"):
         Home.default()
+
+
+def test_a_path_that_no_disk_takes_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="is not a path"):
+        inside(tmp_path, "\ud800")
