@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestration import connection, query, records, rows
@@ -189,8 +189,8 @@ class Finder:
 
     def text(self, run_id: str, file: str) -> str | None:
         """Return a text that was kept with a run, such as where a submission comes from; None where there is none."""
-        raw = self._get(run_id)
-        if local(raw.artifact_uri) is None and file not in self.sizes(run_id, str(PurePosixPath(file).parent)):
+        raw, folder = self._get(run_id), file.rpartition("/")[0]  # "": a server names nothing in "." as we do
+        if local(raw.artifact_uri) is None and file not in self.sizes(run_id, folder):
             return None
         return self._artifacts.text(raw, file)
 
