@@ -131,7 +131,10 @@ def _entries(base: Path, folder: Path) -> list[Path]:
         found = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
     for entry in found:
         if entry.is_symlink():
-            target = Path(entry.path).resolve()
+            try:
+                target = Path(entry.path).resolve()
+            except (OSError, RuntimeError):  # the latter up to Python 3.12
+                raise DataError(f"{entry.path}: links to itself", hint="copy or move the images in") from None
             if not target.is_relative_to(base):
                 raise DataError(
                     f"{entry.path}: links to {target}, outside of {base}", hint="copy or move the images in"

@@ -19,6 +19,8 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from tests.hostile import archives, pictures, watch, weights
 from tests.hostile.targets import TARGETS, Target
 
+# Hypothesis warns of an input too large to print, just when it is to print the one that failed.
+pytestmark = pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisWarning")
 FEW, MANY = 4, 80  # inputs of a share: FEW of them make the fast test, MANY the slow one
 
 

@@ -125,6 +125,10 @@ def fixed() -> dict[str, bytes]:
         "empty.pt": b"",
         "zip bomb.pt": _bomb(),
         "a pickle of marks.pt": _marks(3_000_000, old=False),
+        "a pickle of marks with a wrong checksum.pt": _marks(3_000_000, old=False).replace(b"(N.", b"(0."),
+        "a compressed pickle of marks.pt": _zip(
+            {"archive/data.pkl": b"(" * 3_000_000, "x": bytes(3 << 20)}, packed=True
+        ),
         "a pickle of marks, before 1.6.pt": _marks(3_000_000, old=True),
         "zip that climbs.pt": _zip({"../../executed": b"x", "archive/data.pkl": b"\x80\x02}q\0."}),
         "own.safetensors": safe(OWN),
@@ -145,11 +149,13 @@ def _old(name: str) -> bool:
     return name in ("good", "itself", "not a number") or name.startswith("code")
 
 
-def _zip(entries: dict[str, bytes]) -> bytes:
+def _zip(entries: dict[str, bytes], *, packed: bool = False) -> bytes:
+    """Return a zip file; `packed`: the pickle is compressed, and the file as large as if it were not."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, content in entries.items():
-            archive.writestr(name, content)
+            deflated = packed and name.endswith("data.pkl")
+            archive.writestr(name, content, zipfile.ZIP_DEFLATED if deflated else zipfile.ZIP_STORED)
     return buffer.getvalue()
 
 

@@ -111,7 +111,7 @@ def test_a_missing_folder_and_an_empty_class_are_named(tmp_path: Path) -> None:
         folder.load(tmp_path)
 
 
-@pytest.mark.parametrize("target", ["../outside/1.png", "../outside", "a"])
+@pytest.mark.parametrize("target", ["../outside/1.png", "../outside", "a", "b/link.png"])
 def test_links_that_leave_the_folder_or_lead_to_folders_are_refused(tmp_path: Path, target: str) -> None:
     root = write(tmp_path / "root", "a/1.png", "a/2.png")
     write(tmp_path / "outside", "1.png")
