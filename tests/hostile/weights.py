@@ -130,6 +130,7 @@ def fixed() -> dict[str, bytes]:
             {"archive/data.pkl": b"(" * 3_000_000, "x": bytes(3 << 20)}, packed=True
         ),
         "a pickle of marks, before 1.6.pt": _marks(3_000_000, old=True),
+        "an int that is cut off.pt": _zip({"archive/data.pkl": b"\x80\x02J\x01", "archive/version": b"3"}),
         "zip that climbs.pt": _zip({"../../executed": b"x", "archive/data.pkl": b"\x80\x02}q\0."}),
         "own.safetensors": safe(OWN),
         "foreign.safetensors": safe(),
