@@ -106,14 +106,6 @@ def share_buffers(module: nn.Module) -> None:
             dist.broadcast(buffer, src=0)
 
 
-def unwrap(module: nn.Module) -> nn.Module:
-    """Return the module that `wrap` was given."""
-    if isinstance(module, DistributedDataParallel):
-        inner: nn.Module = module.module
-        return inner
-    return module
-
-
 def _sent(order_N: Tensor, rows: Tensor) -> Tensor:
     return order_N.to(rows.device, non_blocking=True)  # the host does not wait for what the device has yet to do
 

@@ -38,7 +38,6 @@ def test_everything_is_the_identity_without_a_process_group() -> None:
     assert distributed.gather_with_gradient(rows_N) is rows_N
     torch.testing.assert_close(distributed.unshuffle(shuffled_N, order_B), rows_N, rtol=0, atol=0)
     assert distributed.wrap(module, CPU) is module
-    assert distributed.unwrap(module) is module
 
 
 def test_rows_and_training_state_on_two_workers(tmp_path: Path) -> None:
@@ -97,7 +96,6 @@ def check_training(rank: int) -> None:
     assert distributed.wrap(nn.Flatten(), CPU).__class__ is nn.Flatten  # nothing to train
     wrapped = distributed.wrap(module, CPU)
     assert isinstance(wrapped, DistributedDataParallel)
-    assert distributed.unwrap(wrapped) is module
     assert_equal_everywhere(module.state_dict())
 
     slow = SlowEncoder(module["backbone"], module["head"], momentum=0.5, shuffle_bn=True)
