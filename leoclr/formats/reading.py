@@ -30,7 +30,7 @@ _PICKLES = 4  # of torch.save before 1.6: magic number, version, machine, and th
 # What torch.load raises for bytes that are no checkpoint, or a damaged one.
 _UNREADABLE = (
     pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, LookupError, TypeError, AttributeError,
-    struct.error, ArithmeticError, AssertionError, MemoryError,
+    struct.error, zipfile.BadZipFile, ArithmeticError, AssertionError, MemoryError,
 )  # fmt: skip
 
 
