@@ -69,7 +69,7 @@ def interrupt(process: subprocess.Popen[str]) -> None:
     [
         (1, kill_driver),
         (1, kill_worker),
-        (1, interrupt),
+        pytest.param(1, interrupt, marks=pytest.mark.slow),
         pytest.param(2, kill_worker, marks=pytest.mark.slow),
         pytest.param(2, kill_driver, marks=pytest.mark.slow),
         pytest.param(2, kill_controller, marks=pytest.mark.slow),
