@@ -104,8 +104,9 @@ def test_a_stage_whose_node_is_lost_goes_on_with_fewer_workers(tmp_path: Path) -
         process = project.start()
         project.wait_for_step(75, process)
         assert "starts on cpu with 2 worker(s)" in log(project)
-        assert len(busy(made)) == 2
-        made.remove_node(made.worker_nodes[-1], allow_graceful=False)
+        both = busy(made)
+        assert len(both) == 2
+        made.remove_node(next(node for node in made.worker_nodes if node.node_id == both[-1]), allow_graceful=False)
         output = ended(process)
     assert "attempt 2 of 2" in output
     found = project.result()
