@@ -62,11 +62,8 @@ def run(loaded: PipelineSpec, resume: str | None = None) -> tuple[Outcome, Store
     of a cluster shows nothing: whoever sent it waits for a run of its own.
     Raises: LeoclrOpsError in a job, where another process lives that does it.
     """
-    from orchestration import (
-        attach,
-        opening,
-        runner,
-    )  # torch and Ray take seconds: a mistake in the file is told before
+    # Here, as torch and Ray take seconds: a mistake in the file is told before.
+    from orchestration import attach, opening, runner
     from orchestration.cluster import job
     from orchestration.display import display
     from orchestration.prepare import look_over, prepare

@@ -160,7 +160,10 @@ def test_another_run_without_a_checkpoint_begins_a_history_of_its_own(world: Wor
     assert world.far("x").objects.get(f"stages/{OURS}/journal.jsonl") is None
 
 
-def test_a_node_that_was_overtaken_forgets_what_it_wrote_by_itself(world: World) -> None:
+@pytest.mark.parametrize("refusals", [[], [403]], ids=["at once", "at the second try"])
+def test_a_node_that_was_overtaken_forgets_what_it_wrote_by_itself(
+    world: World, road: Way, refusals: list[int]
+) -> None:
     one, two = world.work("one"), world.work("two")
     with world.keeper("one").stage(one) as held:
         lines(one, 1)
@@ -169,12 +172,16 @@ def test_a_node_that_was_overtaken_forgets_what_it_wrote_by_itself(world: World)
     save(one, 5, "of nobody")
     with world.keeper("two").stage(two) as held:
         lines(two, 3)
+        (two / "log.txt").write_text("of two\n")
         held.keep(save(two, 3), wait=True)
+    left = list(refusals)  # of the log, once the journal is here
+    road.refuse = lambda method, path: left.pop() if left and path.endswith("log.txt") else None
     with world.keeper("one").stage(one):
         found = checkpoint.latest(one / "checkpoints", fingerprint=OURS)
         assert found is not None
         assert found[1].total == 3
         assert (one / "journal.jsonl").read_text() == (two / "journal.jsonl").read_text()
+    assert not left
 
 
 def test_what_a_node_wrote_last_counts_where_nobody_went_on(world: World) -> None:

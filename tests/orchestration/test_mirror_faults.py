@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from leoclr import checkpoint
 from tests.orchestration.s3 import Way
 from tests.orchestration.test_mirror import OURS, World, _fast, address, lines, result, road, save, until, world
 
@@ -26,26 +25,6 @@ def test_what_cannot_be_dropped_holds_up_nothing(world: World, road: Way) -> Non
         result(work)
         road.refuse = None
     assert world.far("two").manifest(world.work("two") / "result") is not None
-
-
-def test_checkpoints_of_another_history_are_gone_before_its_journal_is_here(world: World, road: Way) -> None:
-    one, two = world.work("one"), world.work("two")
-    with world.keeper("one").stage(one) as held:
-        lines(one, 1)
-        held.keep(save(one, 1), wait=True)
-    lines(one, 2)  # it dies before these reach the bucket
-    save(one, 5, "of nobody")
-    with world.keeper("two").stage(two) as held:
-        lines(two, 3)
-        (two / "log.txt").write_text("of two\n")
-        held.keep(save(two, 3), wait=True)
-    refusals = [403]
-    road.refuse = lambda method, path: refusals.pop() if refusals and path.endswith("log.txt") else None
-    with world.keeper("one").stage(one):
-        found = checkpoint.latest(one / "checkpoints", fingerprint=OURS)
-        assert found is not None
-        assert found[1].total == 3
-    assert not refusals
 
 
 @pytest.mark.parametrize(
