@@ -133,13 +133,19 @@ class Sender:
         except (OSError, ValueError, KeyError):  # damaged since, or gone: a newer one comes
             return
         with self._change:
-            if self._pending:
-                self._pending.__exit__(None, None, None)
+            self._forget()
             self._pending = opened
             self._change.notify_all()
             while wait and (self._pending or self._busy) and not self._superseded:
                 self._change.wait(1.0)
+            if self._superseded:  # nobody takes it up any more
+                self._forget()
         self._require_mine()
+
+    def _forget(self) -> None:
+        if self._pending:
+            self._pending.__exit__(None, None, None)
+        self._pending = None
 
     def finish(self) -> None:
         """Send all, and wait until it is there. Raises: Superseded."""
@@ -199,6 +205,8 @@ class Sender:
             finally:
                 with self._change:
                     self._busy = False
+                    if self._superseded:
+                        self._forget()
                     self._change.notify_all()
             if self._superseded:
                 return

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
 
+from jobs.keeping import Superseded
 from tests.orchestration.s3 import Way
 from tests.orchestration.test_mirror import OURS, World, _fast, address, lines, result, road, save, until, world
 
@@ -25,6 +27,27 @@ def test_what_cannot_be_dropped_holds_up_nothing(world: World, road: Way) -> Non
         result(work)
         road.refuse = None
     assert world.far("two").manifest(world.work("two") / "result") is not None
+
+
+def test_an_attempt_that_is_overtaken_while_a_checkpoint_waits_lets_go_of_its_files(world: World, road: Way) -> None:
+    one, asked, kept = world.work("one"), threading.Event(), threading.Event()
+
+    def holds(method: str, path: str) -> None:
+        if method == "GET" and path.endswith("attempt"):
+            asked.set()
+            assert kept.wait(10)
+
+    with pytest.raises(Superseded), world.keeper("one").stage(one) as old:
+        with world.keeper("two").stage(world.work("two")):
+            pass
+        road.refuse = holds
+        lines(one, 1)
+        assert asked.wait(10)
+        old.keep(save(one, 1))
+        kept.set()
+        until(lambda: not old._thread.is_alive())
+        held = [each.resolve() for each in Path("/proc/self/fd").iterdir()]
+        assert not [path for path in held if "checkpoints" in path.parts]
 
 
 @pytest.mark.parametrize(
