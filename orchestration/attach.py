@@ -15,7 +15,7 @@ from orchestration.errors import NotFound
 from orchestration.progress import Outcome, Snapshot, StageState, StageView
 from orchestration.reconcile import reconcile
 from orchestration.records import StageRun, Submission
-from orchestration.stopping import CANCELLED, STOPPED
+from orchestration.stopping import WISHED
 from orchestration.tracking import PROVENANCE, Store
 
 POLL_S, SWEEP_POLL_S = 1.0, 5.0  # between two looks at the store
@@ -50,7 +50,7 @@ def outcome(submission: Submission, snapshot: Snapshot, reason: str) -> Outcome:
     failed = [view for view in snapshot.stages if view.state == "failed"]
     reasons = tuple(f"{view.name} {view.arms[0] if view.arms else ''}".rstrip() + f": {view.note}" for view in failed)
     lost = submission.ended_ms == submission.heartbeat_ms  # so `reconcile` ends whose process is gone
-    stopped = submission.status == "KILLED" and (lost or reason in (STOPPED, CANCELLED))
+    stopped = submission.status == "KILLED" and (lost or reason in WISHED)
     return Outcome(submission.run_id, reasons, stopped)
 
 
@@ -61,10 +61,10 @@ def running(store: Store, fingerprint: str) -> str | None:
 
 
 def is_lost(store: Store, run_id: str) -> bool:
-    """Return whether a submission ended since its process did, and not as somebody wished."""
+    """Return whether a submission was cut off, and not as somebody wished."""
     tags = store.tags(run_id)
     found = store.submission(run_id)
-    return found is not None and found.status == "KILLED" and tags.get(records.REASON) not in (STOPPED, CANCELLED)
+    return found is not None and found.status == "KILLED" and tags.get(records.REASON) not in WISHED
 
 
 def gives_sign(store: Store, seen: Submission) -> bool:

@@ -89,7 +89,7 @@ def run(loaded: PipelineSpec, resume: str | None = None) -> tuple[Outcome, Store
             outcome = watch(store, run_id)
             if not attach.is_lost(store, run_id):
                 return outcome, store
-            tell(f"the process of run {run_id[:8]} is gone: going on here")
+            tell(f"run {run_id[:8]} was cut off: going on here")
         planned = prepare(loaded, home, store)
 
 

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 
 STOPPED, CANCELLED = "stopped by the user", "cancelled by the user"  # why a run ended
+WISHED = (STOPPED, CANCELLED)
 
 
 class Cancelled(Exception):  # it is a wish, and no error

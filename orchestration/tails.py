@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
+from orchestration.errors import printable
 from orchestration.tracking import Store
 
 LIVE = "live"  # folder of the artifacts of a stage that runs, or was stopped, on a machine that others do not see
+COLOR = re.compile(r"\x1b\[[0-9;]*m")
 LOG = "log.txt"  # of a stage: in its folder while it runs, among its results when it is done
 
 
@@ -70,4 +73,13 @@ class Tail:
         if not whole and self._rest:
             lines, self._rest = [*lines, self._rest], b""
         for line in lines:
-            yield self._prefix + line.decode(errors="replace").rstrip("\r")
+            yield self._prefix + _shown(line.decode(errors="replace"))
+
+
+def _shown(line: str) -> str:
+    """Return a line as a terminal would show it, without its colours; nothing in it moves the cursor.
+
+    >>> _shown("10 %\\r100 %\\r"), _shown("\\x1b[31mred\\x1b[0m\\tor\\x1b[2Jnot")
+    ('100 %', 'red\\tor\\\\x1b[2Jnot')
+    """
+    return printable(COLOR.sub("", line.rstrip("\r").rpartition("\r")[2]), keep="\t")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from leoclr import RESULTS_VERSION
 from orchestration import folders, prepare
-from orchestration.plan import Plan, State
+from orchestration.plan import PlannedStage, State
 from orchestration.preflight import Note
 from orchestration.spec import PipelineSpec
 from orchestration.storage import Home
@@ -83,37 +84,67 @@ def identity(sweep: SweepSpec, first: PipelineSpec) -> dict[str, Any]:
     }
 
 
-def overview(prepared: Prepared, search: Search) -> list[tuple[Asked, Plan]]:
-    """Return the trials that are still to run, each with its plan, of a search only those that are known."""
-    found: list[tuple[Asked, Plan]] = []
-    while prepared.sweep.one_seed_a_trial and (asked := search.ask()):
-        found.append((asked, prepared.planner.plan(asked)[1]))
-    return found
-
-
 def in_words(prepared: Prepared, search: Search) -> str:
-    """Return what would run, for a person."""
-    sweep, ledger = prepared.sweep, prepared.ledger
-    kept = sum(entry.state in KEPT for entry in ledger.entries.values())
-    lines = [f"{sweep.name}: {sweep.title}", "", f"{search.total} trials of {sweep.base}, {kept} of them are finished"]
-    fresh, times = dict[str, Plan](), dict[str, float | None]()
-    for asked, plan in overview(prepared, search):
-        todo = {stage.fingerprint: stage for stage in plan.stages if stage.state is State.TODO}
-        new = [stage.name for stage in todo.values() if stage.fingerprint not in fresh]
-        fresh |= dict.fromkeys(todo, plan)
-        times |= {own: stage.estimate_s for own, stage in todo.items()}
+    """Return what would run, for a person: each trial that is left to run, as far as its values are known by now."""
+    sweep, entries = prepared.sweep, prepared.ledger.entries
+    past = {number for number, entry in entries.items() if entry.state in KEPT}
+    lines = [
+        f"{sweep.name}: {sweep.title}",
+        "",
+        f"{search.total} trials of {sweep.base}, {len(past)} of them are finished",
+    ]
+    todo: dict[str, float | None] = {}  # seconds by fingerprint, of the stages to run
+    for asked in search.foreseen():
+        past.add(asked.number)
+        fresh, shared = _todo(prepared, asked, todo)
         said = " ".join(f"{axis}={sweep_space.label(value)}" for axis, value in _short(sweep, asked.point).items())
-        shared = len(todo) - len(new)
-        words = ", ".join(new) or "nothing"
-        lines.append(
-            f"  {asked.number:3} {said} seed={asked.seeds[0]}: runs {words}" + (f", shares {shared}" if shared else "")
-        )
-    known = [time for time in times.values() if time is not None]
-    if times and len(known) == len(times):
-        lines.append(f"{len(times)} stages to run, about {sum(known) / 60:.0f} min one after the other")
-    elif times:
-        lines.append(f"{len(times)} stages to run, time unknown (no earlier run tells)")
+        line = f"  {asked.number:3} {said} {_seeds(asked)}: runs {_names(fresh)}"
+        lines.append(line + (f", shares {shared}" if shared else ""))
+        todo |= {stage.fingerprint: stage.estimate_s for stage in fresh}
+    seconds = list(todo.values())
+    left = {number: len(search.like(number).before) for number in range(search.total) if number not in past}
+    alike = Counter(left.values())
+    for before, others in alike.items():
+        typical = search.like(next(number for number in left if left[number] == before))
+        fresh = _todo(prepared, typical, {})[0][before:]  # the first ones are trials of the generations before
+        what = "whose values follow from what earlier ones reach"
+        lines.append(f"  {others} {what}, {_seeds(typical)}: each runs {_names(fresh)}")
+        seconds += [stage.estimate_s for stage in fresh] * others
+    if alike:
+        names = sweep_space.short_names(sweep.space)
+        lines += [f"      {names[axis.name]}: {_range(axis)}" for axis in sweep.space]
+    known = [time for time in seconds if time is not None]
+    if seconds and len(known) == len(seconds):
+        most = " at most" if sweep.scheduler.kind in ("asha", "median") else ""
+        lines.append(f"{len(seconds)} stages to run, about {sum(known) / 60:.0f} min one after the other{most}")
+    elif seconds:
+        lines.append(f"{len(seconds)} stages to run, time unknown (no earlier run tells)")
     return "\n".join(lines)
+
+
+def _names(stages: Sequence[PlannedStage]) -> str:
+    return ", ".join(stage.name for stage in stages) or "nothing"
+
+
+def _todo(prepared: Prepared, asked: Asked, before: Container[str]) -> tuple[list[PlannedStage], int]:
+    """Return the stages of a trial that would run, and how many more it shares with those `before`."""
+    todo = {each.fingerprint: each for each in prepared.planner.plan(asked)[1].stages if each.state is State.TODO}
+    fresh = [stage for own, stage in todo.items() if own not in before]
+    return fresh, len(todo) - len(fresh)
+
+
+def _seeds(asked: Asked) -> str:
+    return f"seed={asked.seeds[0]}" if len(asked.seeds) == 1 else f"seeds={','.join(map(str, asked.seeds))}"
+
+
+def _range(axis: sweep_space.Axis) -> str:
+    """Return in words where the values of an axis come from."""
+    if axis.kind in sweep_space.LISTS:
+        found = ", ".join(sweep_space.label(value) for value in axis.values)
+    else:
+        found = f"{sweep_space.label(_end(axis, axis.low))} to {sweep_space.label(_end(axis, axis.high))}, {axis.kind}"
+    only = (f"{name} is {' or '.join(map(sweep_space.label, values))}" for name, values in axis.when.items())
+    return found + (f" (where {', '.join(only)})" if axis.when else "")
 
 
 def _short(sweep: SweepSpec, point: Mapping[str, Any]) -> dict[str, Any]:

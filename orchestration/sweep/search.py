@@ -7,7 +7,9 @@ same ones. Optuna is told again how the earlier trials ended, and asked for the 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from orchestration.sweep import space as sweep_space
@@ -45,6 +47,10 @@ class Search:
             return self._grid[0]
         return Asked(0, sweep_space.draw(self._sweep.space, random.Random(0)), self._sweep.seeds)  # noqa: S311
 
+    def like(self, number: int) -> Asked:
+        """Return a trial with the stages of trial `number`, whatever values that will have."""
+        return self.peek()
+
     def ask(self) -> Asked | None:
         """Return the next trial: first those that were cut off; None at the end.
 
@@ -58,6 +64,12 @@ class Search:
         if asked := self._make(number):
             self._known.add(number)
         return asked
+
+    def foreseen(self) -> Iterator[Asked]:
+        """Ask for the trials on which no result decides any more, in their order."""
+        with suppress(NotYet):
+            while asked := self.ask():
+                yield asked
 
     def tell(self, entry: Entry) -> None:
         """Learn how a trial ended; a grid and chance learn nothing."""
@@ -90,6 +102,10 @@ class Modeled(Search):
         self._study = optuna.create_study(directions=ways, sampler=sampler)
         for entry in told:
             self._replay(entry)
+
+    def foreseen(self) -> Iterator[Asked]:
+        """Return those that were cut off: the model draws the others as results come."""
+        yield from self._again
 
     def tell(self, entry: Entry) -> None:
         """Learn how a trial ended: with numbers, or with none where it failed, diverged or was stopped."""
@@ -159,6 +175,11 @@ class Population(Search):
         self._most = self._size * generations(sweep, self.peek().point)
         self._ended = {entry.number: entry for entry in entries if entry.state in KEPT}
         self._next: dict[int, list[Lineage]] = {}  # by generation
+
+    def like(self, number: int) -> Asked:
+        """Return a member of that generation which never changed."""
+        first = self.peek()
+        return replace(first, before=(first.point,) * (number // self._size))
 
     def tell(self, entry: Entry) -> None:
         """Learn what a member reached."""

@@ -65,6 +65,38 @@ def test_a_dry_run_lists_all_that_the_same_command_would_run(killed: Ledger, fil
     assert Ledger(killed.folder).entries == before
 
 
+@pytest.mark.parametrize(
+    ("search", "listed", "said", "stages"),
+    [
+        ("search: {kind: random}\nbudget: {trials: 3}", 3, "", 6),
+        ("search: {kind: optuna}\nbudget: {trials: 3}\nseeds: [0, 1]", 0, "  3 whose values follow", 12),
+        (
+            "search: {kind: random}\nscheduler: {kind: pbt, population: 4, interval: 2}",
+            4,
+            "  4 whose values follow",
+            16,
+        ),
+    ],
+    ids=["chance", "a model", "a population"],
+)
+def test_a_dry_run_lists_what_is_known_and_says_how_many_more_there_are(
+    tmp_path: Path, search: str, listed: int, said: str, stages: int
+) -> None:
+    (tmp_path / "s.yaml").write_text(
+        "title: A search\nbase: quickstart\n"
+        "set: {matrix.method: [leoclr], pretrain.params.dataset: digits, linear.params.dataset: digits}\n"
+        "axes: {pretrain.params.settings.temperature: {loguniform: [0.05, 0.5]}}\n"
+        f"objectives: {{top-1: {{stage: linear, metric: top1}}}}\n{search}\n"
+    )
+    printed = runner.invoke(app, ["sweep", str(tmp_path / "s.yaml"), "--dry-run"])
+    assert printed.exit_code == 0, printed.output
+    lines = printed.stdout.split("\n")
+    assert sum(" temperature=0." in line for line in lines) == listed
+    assert ("      temperature: 0.05 to 0.5, loguniform" in lines) == bool(said)
+    assert any(said in line for line in lines)
+    assert f"{stages} stages to run" in printed.stdout
+
+
 def test_a_name_may_hold_all_that_a_sweep_file_allows(
     killed: Ledger, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

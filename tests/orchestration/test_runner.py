@@ -425,9 +425,12 @@ def test_a_run_that_was_deleted_is_replaced_by_one_with_the_whole_history(desk: 
 
 def test_a_damaged_line_of_a_journal_stops_nothing_and_is_told(desk: Desk, cluster: Double) -> None:
     def damage(job: Job) -> Ended:
-        path = Path(job.folder) / "journal.jsonl"
-        train(job, steps=2)
+        aside = Path(job.folder) / "aside"
+        aside.mkdir()
+        train(job.model_copy(update={"folder": str(aside)}), steps=2)
+        path = aside / "journal.jsonl"
         path.write_bytes(path.read_bytes().replace(b'"s":2', b'"s":\x922'))
+        path.rename(aside.parent / path.name)  # damaged before anybody has read it
         return Ended(crashed=True, reason="WorkerCrashedError: it died")
 
     cluster.scripts["linear", 0] = [damage]

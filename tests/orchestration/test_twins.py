@@ -141,7 +141,7 @@ time.sleep(600)
     monkeypatch.setattr(attach, "RECONCILE_S", 0.0)
     outcome, _ = cli_runs.run(spec.load(str(desk.file)))
     process.stdout.close()
-    assert f"the process of run {run_id[:8]} is gone: going on here" in capsys.readouterr().err
+    assert f"run {run_id[:8]} was cut off: going on here" in capsys.readouterr().err
     assert outcome == Outcome(run_id)
     assert sorted(cluster.started) == sorted(ALL)
     assert desk.submission(run_id).status == "FINISHED"
