@@ -142,9 +142,9 @@ def fill(home: Home, uri: str, runs: int) -> int:
     with sqlalchemy.create_engine(uri).begin() as connection:
         connection.execute(sqlalchemy.text("CREATE TABLE real_runs AS SELECT run_uuid FROM runs"))
         for table, columns in _COLUMNS.items():
-            copy = f"INSERT INTO {table} (run_uuid, {columns}) SELECT :n || substr(run_uuid, 5), {columns} FROM {table}"
+            copy = f"INSERT INTO {table} (run_uuid, {columns}) SELECT :n || substr(run_uuid, 9), {columns} FROM {table}"
             copy += " WHERE run_uuid IN (SELECT run_uuid FROM real_runs)"
-            numbers = [{"n": f"{number:04x}"} for number in range(copies)]
+            numbers = [{"n": f"{number:08x}"} for number in range(copies)]
             connection.execute(sqlalchemy.text(copy), numbers)
         connection.execute(sqlalchemy.text("DROP TABLE real_runs"))
     return len(made.stages) * (copies + 1)
