@@ -27,6 +27,7 @@ DEFAULTS = {  # ours, where the user set nothing; MLflow reads them when it is i
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # stdout is for data
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": "1",  # kept open; 5 by default, and PostgreSQL has 100 for all drivers
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     "MLFLOW_ALLOW_HTTP_REDIRECTS": "false",  # a password is not carried to an address that nobody named
     "MLFLOW_LOGGING_LEVEL": "WARNING",  # it tells of each table that it creates

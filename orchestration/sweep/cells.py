@@ -89,14 +89,14 @@ def summary(values: Sequence[float]) -> Summary | None:
 
 
 def dimensions(result: SweepResult) -> tuple[Axis, ...]:
-    """Return the axes, then what else arms differ in, such as the base pipeline's methods; never the seed.
+    """Return the axes, then what else arms differ in, such as the base pipeline's methods; no seed, no member.
 
     A category whose values are numbers, at least three, is a scale: nothing makes the first one a baseline.
     """
     known = [axis.name for axis in result.axes]
-    more = dict.fromkeys(name for trial in result.trials for name in trial.labels if name not in (*known, SEED))
+    more = dict.fromkeys(name for trial in result.trials for name in trial.labels)
     axes = tuple(replace(axis, scale="linear") if _is_scale(axis) else axis for axis in result.axes)
-    return axes + tuple(Axis(name, None, "category") for name in more)
+    return axes + tuple(Axis(name, None, "category") for name in more if name not in (*known, SEED, MEMBER))
 
 
 def _is_scale(axis: Axis) -> bool:

@@ -112,6 +112,9 @@ def test_the_place_in_a_population_makes_no_other_point() -> None:
     twins = [replace(trial(i, {"lr": 0.2}, values=80.0), before=({"lr": 0.1},)) for i in range(2)]
     named = [replace(each, labels={**each.labels, MEMBER: str(each.number)}) for each in twins]
     assert [each.number for each, _ in reached(named, TOP1)] == [0]
+    result = replace(search(), trials=tuple(named))
+    assert MEMBER not in [axis.name for axis in dimensions(result)]
+    assert [[each.number for each in cell.trials] for cell in cells(result)] == [[0, 1]]
 
 
 def test_listed_numbers_are_a_scale_without_a_baseline() -> None:
