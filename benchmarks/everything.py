@@ -12,6 +12,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,9 @@ def _run(part: str, rounds: int) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         written = Path(folder, "figures.json")
         words = [sys.executable, "-m", f"benchmarks.{part}", "--rounds", str(rounds), "--json", str(written)]
+        began = time.monotonic()
         subprocess.run(words, check=True)
+        print(f"{part}: {(time.monotonic() - began) / 60:.1f} minutes\n", flush=True)
         found: list[dict[str, Any]] = json.loads(written.read_text())
     return found
 

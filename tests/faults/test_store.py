@@ -15,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import sqlalchemy
 
 from jobs import journal
 from jobs.journal import Journal
@@ -24,6 +25,7 @@ from orchestration.plan import Plan
 from orchestration.recorder import Recorder
 from orchestration.storage import Home
 from orchestration.tracking import Store
+from tests.cluster_live import postgres
 
 RUN = "r" * 32
 STEPS = 40
@@ -174,3 +176,28 @@ def test_eight_processes_open_a_new_store_at_once_and_write(tmp_path: Path) -> N
     with closing(sqlite3.connect(tmp_path / "home/mlflow.db")) as database:
         assert database.execute("SELECT count(*), count(DISTINCT run_uuid) FROM metrics").fetchone() == (160, 8)
         assert database.execute("SELECT count(*) FROM experiments WHERE name != 'Default'").fetchone() == (1,)
+
+
+@pytest.mark.slow
+def test_a_driver_keeps_one_connection_to_a_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PostgreSQL has 100 connections for all who use it."""
+    monkeypatch.delenv("MLFLOW_SQLALCHEMYSTORE_POOL_SIZE", raising=False)
+    with postgres(tmp_path) as uri:
+        store = Store.open(Home(tmp_path / "home"), uri)
+        plan = Plan(pipeline="p", stages=(), arms={}, fingerprint="f" * 16, total_estimate_s=None)
+        run_id = store.begin_submission(plan, title="p", spec_yaml="", arm_labels={}, resume=None)
+        ready = threading.Barrier(8)
+
+        def ask() -> None:
+            ready.wait()
+            for _ in range(5):
+                assert store.tags(run_id)
+
+        threads = [threading.Thread(target=ask) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        question = "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle%'"
+        with sqlalchemy.create_engine(uri).connect() as connection:
+            assert connection.execute(sqlalchemy.text(question)).scalar_one() == 1
