@@ -15,6 +15,7 @@ from orchestration import backend
 KIND = "noop"
 METRICS = (Metric("top1", "%", "higher", "nothing"),)
 NEEDS: tuple[str, ...] = ()
+_train = backend.train
 
 
 class Nothing:
@@ -55,9 +56,15 @@ def train_loop(config: Mapping[str, Any]) -> None:
 
 
 def fit(config: dict[str, Any], gpus_per_worker: float) -> None:
-    """Do what the backend does with a stage, in a process that knows this kind."""
-    jobs.STAGES[KIND] = __name__
+    """Do what the backend does with a stage; its workers know this kind."""
+    backend.train = train
     backend.fit(config, gpus_per_worker)
+
+
+def train(config: dict[str, Any]) -> None:
+    """Do what the backend does in a worker, in a process that knows this kind."""
+    jobs.STAGES[KIND] = __name__
+    _train(config)
 
 
 def _build(job: Job, device: torch.device) -> Nothing:
