@@ -72,16 +72,12 @@ tune.Tuner(tune.with_resources(trial, {"CPU": 0.01}), param_space={"seed": tune.
 
 def figures(rounds: int) -> Iterator[Figure]:
     """Yield seconds a trial, and how many times cheaper than Ray's ways that is."""
-    ours, plain = list[float](), list[float]()
-    for _ in range(rounds):
-        ours.append(_ours(MANY))
-        plain.append(_ray(PLAIN, SOME))
-    name, peer = "a no-op trial, one worker", "Ray Tune's defaults, no-op function"
+    ours = [_ours(MANY) for _ in range(rounds)]
+    name = "a no-op trial, one worker"
     yield pairs.of_ratios(name, "nobody: seconds a trial", ours, goal=GOAL_S, at_most=True, note="seconds, not times")
-    yield _times(name, peer, ours, plain)
-    longer = max(1, rounds // 2)
-    nested = [_ray(NESTED, FEW) for _ in range(longer)]
-    yield _times(name, "Ray Tune around TorchTrainer", ours[:longer], nested)
+    longer = max(1, rounds // 2)  # what takes minutes
+    plain = [_ray(PLAIN, SOME) for _ in range(longer)]
+    yield _times(name, "Ray Tune's defaults, no-op function", ours[:longer], plain)
     both = [(_ours(FEW, workers=2), _ray(NESTED, FEW, workers=2)) for _ in range(longer)]
     peer = "Ray Tune around TorchTrainer"
     yield _times("a no-op trial, two workers", peer, [own for own, _ in both], [theirs for _, theirs in both])
