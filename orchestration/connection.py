@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "leoclr-ops"
 FINAL = "INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"  # answers of MLflow that stay the same
+POOL = "MLFLOW_SQLALCHEMYSTORE_POOL_SIZE"
 CREATE_WAIT_S = 120.0  # for another process that is creating the database, which takes 3 to 7 s
 DEFAULTS = {  # ours, where the user set nothing; MLflow reads them when it is imported or asked
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # 7 by default: a call to a dead server blocks for 246 s
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # stdout is for data
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": "1",  # kept open; 5 by default, and PostgreSQL has 100 for all drivers
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     "MLFLOW_ALLOW_HTTP_REDIRECTS": "false",  # a password is not carried to an address that nobody named
     "MLFLOW_LOGGING_LEVEL": "WARNING",  # it tells of each table that it creates
@@ -53,7 +53,7 @@ class Connection:
     @cached_property
     def client(self) -> MlflowClient:
         """MLflow's client; a SQLite file that is missing is created. Raises: StoreError when nothing answers."""
-        with speaking(self.uri), self._alone():
+        with speaking(self.uri), self._alone(), _one_kept_open(self.uri):
             from mlflow.tracking import MlflowClient
 
             return MlflowClient(tracking_uri=self.uri)
@@ -71,6 +71,22 @@ class Connection:
         """Keep other processes from creating the same tables and the same experiment."""
         self._home.artifacts.mkdir(parents=True, exist_ok=True)
         return locked(self._home.path / "mlflow.lock", wait_s=CREATE_WAIT_S)
+
+
+@contextmanager
+def _one_kept_open(uri: str) -> Iterator[None]:
+    """Let MLflow keep one connection to a database open, and not five: PostgreSQL has 100 for all drivers.
+
+    A file has no such limit. It is asked for when the first client of a process is made, and no later one is told.
+    """
+    if uri.startswith("sqlite") or POOL in os.environ:
+        yield
+        return
+    os.environ[POOL] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(POOL, None)
 
 
 def own(home: Home) -> str:
