@@ -187,7 +187,7 @@ def empty_stages(rounds: int) -> Iterator[Figure]:
     with tempfile.TemporaryDirectory() as folder, _cluster():
         for workers, times in ((2, rounds), (1, 1)):  # of one worker a single time says enough
             ours, bare = partial(_ours, Path(folder), workers), partial(_bare, Path(folder), workers)
-            ours()  # the first one compiles byte code, of both
+            ours()  # the cluster's first workers import from a cold disk
             pair = [(pairs.seconds(ours), pairs.seconds(bare)) for _ in range(times)]
             note = f"{median(own for own, _ in pair):.2f} s against {median(their for _, their in pair):.1f} s"
             yield pairs.of_ratios(

@@ -72,22 +72,20 @@ tune.Tuner(tune.with_resources(trial, {"CPU": 0.01}), param_space={"seed": tune.
 
 def figures(rounds: int) -> Iterator[Figure]:
     """Yield seconds a trial, and how many times cheaper than Ray's ways that is."""
-    ours = [_ours(MANY) for _ in range(rounds)]
+    few = max(1, rounds // 2)  # pairs: they take minutes
+    both = [(_ours(MANY), _ray(PLAIN, SOME)) for _ in range(few)]
+    ours = [own for own, _ in both] + [_ours(MANY) for _ in range(rounds - few)]
     name = "a no-op trial, one worker"
     yield pairs.of_ratios(name, "nobody: seconds a trial", ours, goal=GOAL_S, at_most=True, note="seconds, not times")
-    longer = max(1, rounds // 2)  # what takes minutes
-    plain = [_ray(PLAIN, SOME) for _ in range(longer)]
-    yield _times(name, "Ray Tune's defaults, no-op function", ours[:longer], plain)
-    both = [(_ours(FEW, workers=2), _ray(NESTED, FEW, workers=2)) for _ in range(longer)]
-    peer = "Ray Tune around TorchTrainer"
-    yield _times("a no-op trial, two workers", peer, [own for own, _ in both], [theirs for _, theirs in both])
+    yield _times(name, "Ray Tune's defaults, no-op function", both)
+    both = [(_ours(FEW, workers=2), _ray(NESTED, FEW, workers=2)) for _ in range(few)]
+    yield _times("a no-op trial, two workers", "Ray Tune around TorchTrainer", both)
 
 
-def _times(name: str, peer: str, ours: Sequence[float], theirs: Sequence[float]) -> Figure:
-    """Return how many times cheaper ours is."""
-    ratios = [their / own for own, their in zip(ours, theirs, strict=True)]
-    note = f"ours {_median(ours)}, Ray {_median(theirs)}"
-    return pairs.of_ratios(name, peer, ratios, goal=1.0, note=note)
+def _times(name: str, peer: str, both: Sequence[tuple[float, float]]) -> Figure:
+    """Return how many times cheaper ours is, of pairs of our seconds and theirs."""
+    note = f"ours {_median([own for own, _ in both])}, Ray {_median([their for _, their in both])}"
+    return pairs.of_ratios(name, peer, [their / own for own, their in both], goal=1.0, note=note)
 
 
 def _median(seconds: Sequence[float]) -> str:

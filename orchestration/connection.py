@@ -77,7 +77,8 @@ class Connection:
 def _one_kept_open(uri: str) -> Iterator[None]:
     """Let MLflow keep one connection to a database open, and not five: PostgreSQL has 100 for all drivers.
 
-    A file has no such limit. It is asked for when the first client of a process is made, and no later one is told.
+    A file has no such limit. MLflow reads the variable when a process makes its first client, so it is set no longer
+    than that takes, and no process that we start inherits it.
     """
     if uri.startswith("sqlite") or POOL in os.environ:
         yield

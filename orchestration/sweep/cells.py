@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from orchestration.sweep.result import SEED, Anchor, Axis, Objective, SweepResult, Trial
+from orchestration.sweep.result import MEMBER, SEED, Anchor, Axis, Objective, SweepResult, Trial
 from orchestration.sweep.words import number, show_value, slug
 
 APART = frozenset({"dataset", "protocol"})  # last part of an axis's name: across its values, numbers do not compare
@@ -19,7 +19,6 @@ METHOD = "method"
 GRID = "grid"
 MIN_SCALE = 3  # numbers
 MAX_GRID = 2000  # cells; a larger grid is not searched for points that nobody tried
-MEMBER = "member"  # a label: its place in a population tells trials apart, and decides no number
 
 Key = tuple[tuple[str | None, str], ...]  # by dimension: label, and exact values where labels do not tell
 

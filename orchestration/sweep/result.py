@@ -11,6 +11,7 @@ Direction = Literal["max", "min"]
 State = Literal["done", "stopped", "failed", "diverged", "running", "waiting"]
 
 SEED = "seed"  # a label of this name never splits cells: cells average over seeds
+MEMBER = "member"  # nor does this: a place in a population tells trials apart, and decides no number
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,10 +21,9 @@ from orchestration.storage import Home
 from orchestration.sweep import space as sweep_space
 from orchestration.sweep.ledger import Asked
 from orchestration.sweep.options import NoScheduler, Pbt
+from orchestration.sweep.result import MEMBER
 from orchestration.sweep.space import Axis, Lineage
 from orchestration.sweep.spec import SweepSpec
-
-MEMBER = "member"  # label of a trial: its place in the population
 
 
 def pipeline(sweep: SweepSpec, point: Mapping[str, Tree], seeds: Sequence[int], before: Lineage = ()) -> PipelineSpec:

@@ -10,9 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestration.sweep import trial_spec
 from orchestration.sweep.cells import (
-    MEMBER,
     anchors_of,
     baselines,
     cells,
@@ -24,7 +22,7 @@ from orchestration.sweep.cells import (
     summary,
     varied,
 )
-from orchestration.sweep.result import Axis, State
+from orchestration.sweep.result import MEMBER, Axis, State
 from tests.made_up_sweeps import TOP1, augment, data_sets, factorial, momentum, search, trial
 
 
@@ -108,7 +106,6 @@ def test_members_that_end_at_one_point_after_different_ones_are_two_points() -> 
 
 
 def test_the_place_in_a_population_makes_no_other_point() -> None:
-    assert MEMBER == trial_spec.MEMBER
     twins = [replace(trial(i, {"lr": 0.2}, values=80.0), before=({"lr": 0.1},)) for i in range(2)]
     named = [replace(each, labels={**each.labels, MEMBER: str(each.number)}) for each in twins]
     assert [each.number for each, _ in reached(named, TOP1)] == [0]
