@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import time
 from collections.abc import Iterator
@@ -59,6 +60,13 @@ axes:
 set: {linear.params.settings.weight_decay: 0.1}
 objectives:
   linear top-1: {stage: linear, metric: top1}
+"""
+TABLE = """
+title: a probe of random weights
+pipelines: [probe.yaml]
+runs: {dataset: digits, method: random}
+rows: {random: {title: random weights}}
+columns: [{title: linear top-1, stage: linear, metric: top1}]
 """
 SMALL = pipeline(epochs=8)
 
@@ -195,6 +203,21 @@ def test_a_sweep_that_is_sent_prints_its_table_each_time(cluster: Cluster) -> No
     assert len(client.search_runs([experiment], decayed)) == 2  # what the command line says, and not the file
 
 
+def test_a_table_that_is_sent_is_filled_once(cluster: Cluster) -> None:
+    laptop, colleague = cluster.laptop("author"), cluster.colleague("author-colleague")
+    for client in (laptop, colleague):
+        (client.folder / "probe.yaml").write_text(PROBE)
+        (client.folder / "probe-table.yaml").write_text(TABLE)
+    sent = ("submit", "--table", "./probe-table.yaml", "--cluster", "./one.yaml")
+    assert "1 of 1 cells are missing" in colleague.run("plan", "--table", "./probe-table.yaml")
+    table = laptop.run(*sent)
+    assert re.search(r"random weights +\d+\.\d", table), table
+    submissions = _submissions(colleague)
+    assert laptop.run(*sent) == table == colleague.run("table", "./probe-table.yaml")
+    assert _submissions(colleague) == submissions  # nothing was missing: nothing was sent
+    assert "all 1 cells have their runs" in colleague.run("plan", "--table", "./probe-table.yaml")
+
+
 def test_what_was_cancelled_goes_on_and_outlives_its_head(cluster: Cluster) -> None:
     laptop, colleague = cluster.laptop("second"), cluster.colleague("second-colleague", **SECRETS)
     run_id = laptop.run("submit", "small.yaml", "--cluster", "./one.yaml", "--detach").strip()
@@ -226,6 +249,10 @@ def test_what_was_cancelled_goes_on_and_outlives_its_head(cluster: Cluster) -> N
     (expected,) = json.loads(calm.run("status", "--json"))
     assert _numbers(ended) == _numbers(expected)
     assert _weights(colleague, ended) == _weights(calm, expected)
+
+
+def _submissions(client: Client) -> set[str]:
+    return {each["run_id"] for each in json.loads(client.run("status", "--json"))}
 
 
 def _refusal(client: Client, *words: str) -> str:
