@@ -139,17 +139,27 @@ def _cells(table: TableSpec, numbers: Table | None) -> Iterator[tuple[Row, Colum
 
 def _missing(table: TableSpec, loaded: Sequence[PipelineSpec], row: Row, column: Column, cell: Cell) -> Missing | None:
     """Return what a cell lacks; None where it has every run that the pipelines promise it."""
-    found = {
-        (pipeline.name, arm.name, stage.name): _seed(table, row, arm, stage)
+    fitting = [
+        (pipeline.name, arm, stage)
         for pipeline in loaded
         for arm in pipeline.arms
         for stage in arm.stages.values()
         if _fits(table, row, column, arm, stage)
+    ]
+    untold = [_untold(table, row, column, stage) for _, _, stage in fitting]
+    found = {
+        (pipeline, arm.name, stage.name): _seed(table, row, arm, stage)
+        for (pipeline, arm, stage), names in zip(fitting, untold, strict=True)
+        if not names
     }
     lacking = tuple(key for key, seed in found.items() if seed not in cell.values)
     if cell.n and not lacking:
         return None
-    return Missing(row.title, column.title, cell.missing or f"{cell.n} of {len(found)} runs", lacking)
+    why = cell.missing or f"{cell.n} of {len(found)} runs"
+    if fitting and not found:
+        names = ", ".join(f"params.settings.{name}" for name in untold[0])
+        why += f"; {fitting[0][0]} changes the protocol of {fitting[0][2].name}, and `runs` does not say so: {names}"
+    return Missing(row.title, column.title, why, lacking)
 
 
 def _fits(table: TableSpec, row: Row, column: Column, arm: Arm, stage: StageSpec) -> bool:
@@ -157,6 +167,13 @@ def _fits(table: TableSpec, row: Row, column: Column, arm: Arm, stage: StageSpec
         return stage.name == column.stage and row.labels.items() <= arm.labels.items()
     protocol = protocols.title(stage.kind, stage.params).partition(" ")[0]
     return stage.kind == column.stage and table_runs.wanted(table.selector(row, column), _facts(arm, stage), protocol)
+
+
+def _untold(table: TableSpec, row: Row, column: Column, stage: StageSpec) -> list[str]:
+    """Return the settings by which a stage differs from its protocol unsaid, so that its runs would not count."""
+    if table.pipeline:
+        return []
+    return table_runs.untold(protocols.title(stage.kind, stage.params), table.selector(row, column))
 
 
 def _facts(arm: Arm, stage: StageSpec) -> dict[str, Any]:

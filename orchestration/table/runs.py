@@ -138,15 +138,19 @@ def _unusable(each: Traced, selector: Mapping[str, Tree]) -> str:
     version = run.tags.get(records.RESULTS_VERSION)
     if version != str(RESULTS_VERSION):
         return f"results version {version} in {short}, now {RESULTS_VERSION}"
-    told = {path.split(".")[2] for path in selector if path.startswith("params.settings.")}
-    changed = [name for name in _changed(run) if name not in told]
+    changed = untold(run.tags.get(records.PROTOCOL, ""), selector)
     return f"protocol changed in {short}: {', '.join(changed)}" if changed else ""
 
 
-def _changed(run: StageRun) -> list[str]:
-    """Return the settings that differ from the protocol's."""
-    changed = run.tags.get(records.PROTOCOL, "").partition(", changed: ")[2]
-    return changed.split(", ") if changed else []
+def untold(protocol: str, selector: Mapping[str, Tree]) -> list[str]:
+    """Return the settings that differ from those of a protocol, by its title, and that a selector does not name.
+
+    >>> untold("moco 1, changed: epochs, lrs", {"params.settings.epochs": 90})
+    ['lrs']
+    """
+    told = {path.split(".")[2] for path in selector if path.startswith("params.settings.")}
+    changed = protocol.partition(", changed: ")[2]
+    return [name for name in changed.split(", ") if name not in told] if changed else []
 
 
 def _recipes(runs: Iterable[Traced]) -> list[list[Traced]]:

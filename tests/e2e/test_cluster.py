@@ -64,7 +64,7 @@ objectives:
 TABLE = """
 title: a probe of random weights
 pipelines: [probe.yaml]
-runs: {dataset: digits, method: random}
+runs: {dataset: digits, method: random, params.settings.epochs: 1}
 rows: {random: {title: random weights}}
 columns: [{title: linear top-1, stage: linear, metric: top1}]
 """

@@ -90,3 +90,29 @@ def test_a_cell_that_nothing_fills_says_so() -> None:
     goal = table_goal.find(table_read.load("spcl-ablation"), None)
     assert goal.pipelines == ()
     assert "symmetric, top-1: not run; no pipeline of the table fills it" in table_goal.in_words(goal)
+
+
+def test_a_changed_protocol_that_the_table_does_not_ask_for_is_not_run_for_it(tmp_path: Path) -> None:
+    (tmp_path / "probe.yaml").write_text(
+        "stages:\n"
+        "  pretrain: {params: {dataset: digits, method: random}}\n"
+        "  linear: {needs: [pretrain], params: {dataset: digits, protocol: small, settings: {epochs: 1}}}\n"
+    )
+    text = (
+        "title: a probe\n"
+        "pipelines: [probe.yaml]\n"
+        "runs: {dataset: digits}\n"
+        "rows: {random: {title: random weights}}\n"
+        "columns: [{title: top-1, stage: linear, metric: top1}]\n"
+    )
+    file = tmp_path / "table.yaml"
+    file.write_text(text)
+    goal = table_goal.find(table_read.load(str(file)), None)
+    assert goal.pipelines == () and goal.steps == ()
+    assert (
+        "probe changes the protocol of linear, and `runs` does not say so: params.settings.epochs"
+        in goal.missing[0].why
+    )
+    file.write_text(text.replace("{dataset: digits}", "{dataset: digits, params.settings.epochs: 1}"))
+    goal = table_goal.find(table_read.load(str(file)), None)
+    assert [step.stage.name for step in goal.steps] == ["pretrain", "linear"]
