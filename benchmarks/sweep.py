@@ -26,7 +26,8 @@ from benchmarks.pairs import Figure
 GOAL_S = 0.6  # a trial
 AT_ONCE = 2
 MANY, SOME = 18, 6  # trials of ours, of Ray's
-FEW = 3  # of those that take ten seconds and more
+FEW = 3  # of those that take half a minute
+ROUNDS, LONG_ROUNDS = 3, 1  # pairs of sweeps, at most
 BASE = """
 stages:
   pretrain:
@@ -72,13 +73,12 @@ tune.Tuner(tune.with_resources(trial, {"CPU": 0.01}), param_space={"seed": tune.
 
 def figures(rounds: int) -> Iterator[Figure]:
     """Yield seconds a trial, and how many times cheaper than Ray's ways that is."""
-    few = max(1, rounds // 2)  # pairs: they take minutes
-    both = [(_ours(MANY), _ray(PLAIN, SOME)) for _ in range(few)]
-    ours = [own for own, _ in both] + [_ours(MANY) for _ in range(rounds - few)]
+    both = [(_ours(MANY), _ray(PLAIN, SOME)) for _ in range(min(rounds, ROUNDS))]
+    ours = [own for own, _ in both]
     name = "a no-op trial, one worker"
     yield pairs.of_ratios(name, "nobody: seconds a trial", ours, goal=GOAL_S, at_most=True, note="seconds, not times")
     yield _times(name, "Ray Tune's defaults, no-op function", both)
-    both = [(_ours(FEW, workers=2), _ray(NESTED, FEW, workers=2)) for _ in range(few)]
+    both = [(_ours(FEW, workers=2), _ray(NESTED, FEW, workers=2)) for _ in range(min(rounds, LONG_ROUNDS))]
     yield _times("a no-op trial, two workers", "Ray Tune around TorchTrainer", both)
 
 

@@ -98,5 +98,5 @@ def test_a_thousand_stages_run_at_once_beside_ten_thousand_runs(tmp_path: Path) 
     subprocess.run([sys.executable, "-m", *words], env=os.environ | {"PYTHONPATH": str(ROOT)}, cwd=ROOT, check=True)
     found = wide(home, 1000)
     assert found["most"] == 1000
-    assert found["runs"] > 10_900
+    assert found["runs"] > 10_700  # without those of the submissions
     assert found["megabytes"] < LIMIT_MB

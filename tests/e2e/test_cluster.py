@@ -21,7 +21,10 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
+from orchestration import look
 from orchestration.chaos.lab import pipeline
+from orchestration.storage import Home
+from orchestration.tracking import Store
 from tests import cluster_live as live
 from tests.e2e.quickstart import COMMAND, QUICKSTART
 
@@ -103,9 +106,10 @@ class Client:
         return dict(found)
 
     def wait_for(self, run_id: str, share: float) -> None:
-        """Wait until the pre-training is so far."""
-        deadline = time.monotonic() + 600
-        while not any(stage["fraction"] >= share for stage in self.look(run_id)["stages"]):
+        """Wait until the pre-training is so far; asked in this process, a command takes seconds of a core."""
+        home, deadline = Home(self.folder / "home"), time.monotonic() + 600
+        store = Store.open(home, self.variables["MLFLOW_TRACKING_URI"])
+        while not any(stage.fraction >= share for each in look.status(store, home, run_id) for stage in each.stages):
             assert time.monotonic() < deadline, self.run("status", run_id)
             time.sleep(0.5)
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import ray
@@ -67,12 +68,10 @@ def log(project: Project) -> str:
     ids=["one worker", "two nodes of three"],
 )
 def test_a_node_that_is_taken_away_costs_no_step_and_no_failure(
-    nodes: int, workers: int, placement: str, tmp_path: Path
+    nodes: int, workers: int, placement: str, calm: Callable[[int], dict[str, Any]], tmp_path: Path
 ) -> None:
     """Nor does it matter on how many nodes the workers are: all is compared with an undisturbed run on one."""
-    (tmp_path / "calm").mkdir()
-    calm = Project(tmp_path / "calm", workers)
-    calm.finish()
+    expected = calm(workers)
     resources = {
         "placement": placement,
         "checkpoint_every_steps": 0,
@@ -92,7 +91,7 @@ def test_a_node_that_is_taken_away_costs_no_step_and_no_failure(
     (stopped,) = re.findall(r"stopped after step (\d+) with a checkpoint", output)
     assert f"continues from checkpoint {int(stopped):08d}" in log(project)  # at the very next step
     assert log(project).count("continues from") == 1
-    expected, found = calm.result(), project.result()
+    found = project.result()
     assert_same(found["backbone"], expected["backbone"])
     assert_same(found["state"], expected["state"])
     assert found["history"] == expected["history"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import re
 import signal
@@ -17,19 +16,6 @@ import pytest
 from tests.e2e.project import Project, assert_same
 
 pytestmark = pytest.mark.e2e
-
-
-@pytest.fixture(scope="module")
-def calm(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], dict[str, Any]]:
-    """What an undisturbed run with so many workers leaves; each is run once."""
-
-    @functools.cache
-    def run(workers: int) -> dict[str, Any]:
-        project = Project(tmp_path_factory.mktemp("calm"), workers)
-        project.finish()
-        return project.result()
-
-    return run
 
 
 def children(process: subprocess.Popen[str]) -> list[psutil.Process]:
