@@ -18,7 +18,7 @@ from benchmarks.step_peers import Lightly, Ours, Precision, Size, noise
 CPU = torch.device("cpu")
 SMALL = Size("resnet18", "imagenet", side=32, batch=128)
 LARGE = Size("resnet50", "imagenet", side=64, batch=16)
-STEPS = 3  # of one timing
+STEPS = 2  # of one timing
 PEER = "lightly 1.6, examples/pytorch/moco.py with a third view"
 BF16 = ("avx512_bf16", "amx_bf16", "bf16")  # what /proc/cpuinfo calls instructions on bf16
 
