@@ -48,7 +48,7 @@ e2e: install
 	$(BIN)/python -m pytest -q -m 'e2e and not slow' --timeout 900
 
 test-slow: install
-	$(BIN)/python -m pytest -q -m slow -n 3 --dist loadgroup --timeout 1200
+	$(BIN)/python -m pytest -q -m slow -n 3 --dist loadscope --timeout 1200
 
 measure: install
 	$(BIN)/python -m benchmarks.quickstart

@@ -28,7 +28,7 @@ from orchestration.tracking import Store
 from tests import cluster_live as live
 from tests.e2e.quickstart import COMMAND, QUICKSTART
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(1500), pytest.mark.xdist_group("cluster")]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(1500)]
 
 BUCKET = "leoclr-live"
 TOKEN = "t" * 32

@@ -19,7 +19,7 @@ from tests.e2e.quickstart import Project
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("pages")]
+pytestmark = pytest.mark.e2e
 
 DOCS = Path(__file__).parents[2] / "docs" / "tracking.md"
 NOT_OURS = (  # what MLflow's pages say by themselves

@@ -19,7 +19,7 @@ from tests.chromium import seen
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.xdist_group("browser")]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 COMMAND = str(Path(sys.executable).with_name("leoclr-ops"))
 PIPELINE = """
