@@ -39,7 +39,7 @@ def alone(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def logged(folder: Path) -> Iterator[None]:
-    """Send the first worker's log, and what ends any worker, to `log.txt`."""
+    """Send the first worker's log, and what ends any worker, to `log.txt`: an error with its trace."""
     rank = distributed.rank()
     handler = logging.FileHandler(folder / "log.txt", encoding="utf-8")
     handler.setFormatter(logging.Formatter(f"%(asctime)s %(levelname)s worker {rank}: %(message)s"))
@@ -48,6 +48,9 @@ def logged(folder: Path) -> Iterator[None]:
     log.setLevel(logging.INFO)
     try:
         yield
+    except (SystemExit, KeyboardInterrupt) as told:  # how Ray's processes take a signal and a cancel
+        log.error("stopped from outside: %s", " ".join("".join(traceback.format_exception_only(told)).split()))
+        raise
     except BaseException:
         log.error("stopped by\n%s", "".join(traceback.format_exception(*sys.exc_info())))
         raise
