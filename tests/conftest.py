@@ -16,7 +16,7 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ.pop("MLFLOW_TRACKING_URI", None)
 
-SHARED = (  # files whose tests share what takes a minute to start, or an order
+SHARED = (  # files whose tests share what takes a minute to start
     "tests/e2e/test_cluster.py",
     "tests/e2e/test_pages.py",
     "tests/orchestration/report/test_browser.py",
