@@ -12,8 +12,10 @@ import argparse
 import hashlib
 import json
 import os
+import shutil
 import sqlite3
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 from leoclr import checkpoint
@@ -41,6 +43,7 @@ _COPY = (  # each copies the rows of one submission, `copy(text)` putting the co
     """INSERT INTO metrics (key, value, timestamp, step, is_nan, run_uuid)
     SELECT key, value, timestamp - :back_ms, step, is_nan, copy(run_uuid) FROM real_metrics""",
 )
+_PATHS = (("experiments", "artifact_location"), ("runs", "artifact_uri"))  # what names the home
 _TABLES = ("runs", "tags", "params", "latest_metrics", "metrics")
 
 
@@ -54,6 +57,15 @@ def fill(home: Home, runs: int, pipeline: str = "quickstart") -> Plan:
     submit(Store.open(home), loaded, made)
     multiply(home.database, round(runs / (len(made.stages) + 1)) - 1)
     return made
+
+
+def copied(home: Home, to: Home) -> None:
+    """Copy a home into a folder that is not there yet, as if it had been filled there."""
+    shutil.copytree(home.path, to.path)
+    with closing(sqlite3.connect(to.database)) as connection, connection:
+        for table, column in _PATHS:
+            statement = f"UPDATE {table} SET {column} = replace({column}, ?, ?)"
+            connection.execute(statement, (f"{home.path}/", f"{to.path}/"))
 
 
 def submit(store: Store, loaded: PipelineSpec, made: Plan) -> str:
@@ -80,7 +92,7 @@ def submit(store: Store, loaded: PipelineSpec, made: Plan) -> str:
 
 def multiply(database: Path, copies: int) -> None:
     """Add `copies` older submissions like the only one in a SQLite file of MLflow's."""
-    with sqlite3.connect(database) as connection:
+    with closing(sqlite3.connect(database)) as connection, connection:
         _pad(connection)
         for table in _TABLES:
             connection.execute(f"CREATE TEMP TABLE real_{table} AS SELECT * FROM {table}")
@@ -94,7 +106,6 @@ def multiply(database: Path, copies: int) -> None:
             connection.create_function("copy", 1, lambda text, known=renamed: _renamed(text, known), deterministic=True)
             for statement in _COPY:
                 connection.execute(statement, {"back_ms": back_ms} if ":back_ms" in statement else {})
-    connection.close()
 
 
 def _renamed(text: str | None, known: dict[str, str]) -> str | None:

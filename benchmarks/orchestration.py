@@ -124,8 +124,10 @@ def _log_batch(client: Any, run_id: str) -> None:
 def searching(folder: Path, rounds: int) -> Iterator[Figure]:
     """Yield what the commands cost that ask the store, and the same question through MLflow's search."""
     small, middle, large = (Home(folder / name) for name in ("small", "middle", "large"))
-    for home, runs in ((small, LEAST), (middle, THEIR_RUNS), (large, RUNS)):
-        many_runs.fill(home, runs)
+    many_runs.fill(small, LEAST)
+    for home, runs in ((middle, THEIR_RUNS), (large, RUNS)):
+        many_runs.copied(small, home)
+        many_runs.multiply(home.database, round(runs / LEAST) - 1)
     for name in over_runs.COMMANDS:
         words = [sys.executable, "-m", "benchmarks.over_runs", name, str(small.path), str(large.path), str(rounds)]
         done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)

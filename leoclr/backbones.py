@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor, nn
+from torch.nn import functional
 
 if TYPE_CHECKING:
     from torchvision.models.resnet import BasicBlock, Bottleneck
@@ -22,6 +23,7 @@ BACKBONES: dict[str, tuple[Literal["basic", "bottleneck"], tuple[int, int, int, 
 }
 
 _STEM_REDUCTION: dict[Stem, int] = {"imagenet": 4, "cifar": 1, "stride2": 2}
+_NARROW = 8  # channels: fewer than a vector of AVX2 holds
 
 
 def build(name: str, *, width: int = 64, stem: Stem = "imagenet", zero_init_residual: bool = False) -> Backbone:
@@ -95,6 +97,19 @@ class Backbone(nn.Module):
         }
 
 
+class _Pointwise(nn.Conv2d):
+    """A 1x1 convolution that leaves out pixels itself: the same sums as with a stride.
+
+    The gradient of one with a stride, of fewer than 8 channels and channels_last, writes past its memory on a processor
+    with AVX2 and no more: oneDNN issue 6035, of oneDNN 3.13 in torch 2.15, ends in "free(): invalid pointer" or wrong.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  # as the base class names it
+        """Return the maps [N, C, H, W] of every stride-th pixel."""
+        down, across = self.stride
+        return functional.conv2d(input[:, :, ::down, ::across], self.weight, self.bias)
+
+
 def _block(kind: Literal["basic", "bottleneck"]) -> type[BasicBlock] | type[Bottleneck]:
     # Imported when a network is made: torchvision loads torch's compiler, 3 s, and a plan only asks for names.
     from torchvision.models.resnet import BasicBlock, Bottleneck
@@ -115,7 +130,8 @@ def _stage(
     out = planes * block.expansion
     shortcut = None
     if stride != 1 or channels != out:
-        shortcut = nn.Sequential(nn.Conv2d(channels, out, 1, stride=stride, bias=False), nn.BatchNorm2d(out))
+        convolution = _Pointwise if channels < _NARROW else nn.Conv2d
+        shortcut = nn.Sequential(convolution(channels, out, 1, stride=stride, bias=False), nn.BatchNorm2d(out))
     return nn.Sequential(block(channels, planes, stride, shortcut), *(block(out, planes) for _ in range(1, depth)))
 
 

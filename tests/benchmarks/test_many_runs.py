@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -51,6 +52,20 @@ def test_copies_are_whole_submissions_of_their_own(tmp_path: Path, monkeypatch: 
         assert inputs <= {run.tags[records.FINGERPRINT] for run in runs.values()}
     assert {stage.state for stage in prepare(load(str(file)), home, store).stages} == {State.DONE}
     assert {stage.run_id for stage in made.stages} == {None}  # of the plan before
+
+
+def test_a_copied_home_is_one_that_was_filled_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    file, home, other = tmp_path / "two.yaml", Home(tmp_path / "home"), Home(tmp_path / "other")
+    file.write_text(PIPELINE)
+    many_runs.fill(home, 5, str(file))
+    many_runs.copied(home, other)
+    many_runs.multiply(other.database, 2)
+    shutil.rmtree(home.path)
+    store = Store.open(other)
+    assert reconcile(store) == []
+    assert len(store.past_runs()) == 12
+    assert {stage.state for stage in prepare(load(str(file)), other, store).stages} == {State.DONE}
 
 
 @pytest.mark.slow

@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -76,3 +80,28 @@ def test_convolutions_start_as_hes() -> None:
 def test_refuses_what_does_not_exist(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build(**arguments)
+
+
+# Batch norm is not trained: of as few numbers as here, it makes differences of rounding large.
+GRADIENTS = """
+import copy, torch
+from leoclr import backbones
+torch.set_num_threads(1)
+for width in (1, 2, 3, 4, 7, 8):
+    torch.manual_seed(width)
+    exact = backbones.build("resnet18", width=width, stem="stride2").double().eval()
+    network = copy.deepcopy(exact).float().to(memory_format=torch.channels_last)
+    for _ in range(10):
+        images_NCHW = torch.randn(8, 3, 16, 16).contiguous(memory_format=torch.channels_last)
+        for each, images in ((network, images_NCHW), (exact, images_NCHW.double().contiguous())):
+            each.zero_grad()
+            each(images).square().mean().backward()
+    for (name, own), wanted in zip(network.named_parameters(), exact.parameters(), strict=True):
+        assert torch.allclose(own.grad.double(), wanted.grad, rtol=1e-2, atol=1e-3 * wanted.grad.abs().max()), name
+"""
+
+
+def test_narrow_networks_have_gradients_on_processors_without_avx512() -> None:
+    environment = os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2"}  # whatever this one has; oneDNN issue 6035
+    done = subprocess.run([sys.executable, "-c", GRADIENTS], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
