@@ -16,8 +16,15 @@ enum { FLIP, ORDER, FACTORS = ORDER + STEPS, GRAY = FACTORS + STEPS, THRESHOLD, 
 
 #define INLINE static inline __attribute__((always_inline)) /* loops over a row are compiled for the row they get */
 
-typedef float Block __attribute__((vector_size(64), aligned(4))); /* neighbors that are filtered at once */
-enum { BLOCK = sizeof(Block) / sizeof(float), PAIR = 2 * BLOCK };
+#if defined(__AVX512F__) /* of the processor's own size: a longer vector is taken apart in memory, 20 times slower */
+enum { VECTOR = 64 };
+#elif defined(__AVX__)
+enum { VECTOR = 32 };
+#else
+enum { VECTOR = 16 };
+#endif
+typedef float Block __attribute__((vector_size(VECTOR), aligned(4))); /* neighbors that are filtered at once */
+enum { BLOCK = sizeof(Block) / sizeof(float), STRIP = 32, BLOCKS = STRIP / BLOCK };
 
 static const float LUMA[3] = {0.2989f, 0.587f, 0.114f}; /* torchvision rgb_to_grayscale */
 static const float LEAST = 1e-9f; /* weight of a tap that is left out: float32 tells 6e-8 from 1 */
@@ -171,16 +178,17 @@ static double before_contrast(const View *view, const Work *work, int contrast) 
   return mean / side / side;
 }
 
-/* Filter `count` lines of a width of `side`, `apart` numbers from one another, around `middle`; writes whole pairs. */
+/* Filter a line of `side` numbers around `middle`, `apart` numbers from one another; writes whole strips. */
 INLINE void filter(const float *middle, float *out, int side, int apart, const float *taps, int radius) {
-  for (int x = 0; x < side; x += PAIR) {
-    Block left = taps[0] * *(const Block *)(middle + x), right = taps[0] * *(const Block *)(middle + x + BLOCK);
+  for (int x = 0; x < side; x += STRIP) {
+    Block sums[BLOCKS];
+    for (int i = 0; i < BLOCKS; i++) sums[i] = taps[0] * *(const Block *)(middle + x + i * BLOCK);
     for (int tap = 1; tap <= radius; tap++) {
       const float *before = middle + x - tap * apart, *after = middle + x + tap * apart;
-      left += taps[tap] * (*(const Block *)before + *(const Block *)after);
-      right += taps[tap] * (*(const Block *)(before + BLOCK) + *(const Block *)(after + BLOCK));
+      for (int i = 0; i < BLOCKS; i++)
+        sums[i] += taps[tap] * (*(const Block *)(before + i * BLOCK) + *(const Block *)(after + i * BLOCK));
     }
-    *(Block *)(out + x) = left, *(Block *)(out + x + BLOCK) = right;
+    for (int i = 0; i < BLOCKS; i++) *(Block *)(out + x + i * BLOCK) = sums[i];
   }
 }
 
@@ -233,8 +241,8 @@ static void color_view(View *view, const Work *work) {
  * of the blur's taps from the middle on; `scale` is three means and three deviations. Returns 1 for want of memory. */
 int color_views(const void *pixels, int bytes, float *out, const float *drawn, int64_t count, int side, int radius,
                 const float *scale) {
-  size_t values = 3 * (size_t)side * side, line = side + PAIR; /* filters write whole pairs, and read them */
-  size_t planes = 3 * (size_t)(side + 2 * radius) * side + PAIR;
+  size_t values = 3 * (size_t)side * side, line = side + STRIP; /* filters write whole strips, and read them */
+  size_t planes = 3 * (size_t)(side + 2 * radius) * side + STRIP;
   float *memory = malloc(sizeof(float) * (planes + 10 * line + 2 * radius));
   if (!memory) return 1;
   Work work = {.row = memory, .other = memory + 3 * line, .sums = memory + 6 * line, .planes = memory + 7 * line};
