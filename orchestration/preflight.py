@@ -198,6 +198,7 @@ def _norms(case: _Case) -> Iterator[Note]:
 def _precision(case: _Case) -> Iterator[Note]:
     if case.params.precision == "bf16" and case.stage.resources.gpus_per_worker == 0:
         fact = "torch's bf16 convolutions on a CPU give no numbers now and then on maps of one cell, and save no time"
+        fact += "; without AVX-512 they take up to ten times as long"
         yield Note("warn", case.place("params.precision"), fact, "precision: fp32")
 
 
