@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 from orchestration.figure.style import MAX_SIZE
 from orchestration.sweep.cells import Cell, Summary, baselines, cells, group_axis, labels, same, summary, varied
@@ -13,6 +14,7 @@ from orchestration.sweep.result import Anchor, Axis, Objective, SweepResult
 from orchestration.sweep.words import number, show_value, state
 
 CROWDED = 0.02  # of an axis's length: values that are closer are spaced evenly instead
+TOUCHING = 0.08  # of it: where labels would touch, and would not on a logarithmic axis, that one is taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,12 +166,20 @@ def place(result: SweepResult, x: Axis, more: Sequence[str] = ()) -> Places:
     even = Places({label: float(i) for i, label in enumerate(order)}, "linear", "evenly spaced")
     if len(known) < len(values):
         return even
-    log = x.scale == "log" and min(known.values()) > 0
-    sizes = sorted(math.log(value) if log else value for value in set(known.values()))
-    gaps = [b - a for a, b in pairwise(sizes)]
-    if gaps and min(gaps) < CROWDED * (sizes[-1] - sizes[0]):
+    scale: Literal["linear", "log"] = "log" if x.scale == "log" and _closest(known, "log") else "linear"
+    if scale == "linear" and _closest(known, "linear") < TOUCHING <= _closest(known, "log"):
+        scale = "log"
+    if _closest(known, scale) < CROWDED:
         return even
-    return Places({label: known[label] for label in order}, "log" if log else "linear", "")
+    return Places({label: known[label] for label in order}, scale, "")
+
+
+def _closest(known: Mapping[str, float], scale: Literal["linear", "log"]) -> float:
+    """Return the least distance of two values as a share of the axis; 1 for a single one, 0 where they have no log."""
+    if scale == "log" and min(known.values()) <= 0:
+        return 0.0
+    sizes = sorted(math.log(value) if scale == "log" else value for value in set(known.values()))
+    return min((b - a for a, b in pairwise(sizes)), default=1.0) / ((sizes[-1] - sizes[0]) or 1.0)
 
 
 def _first(value: float | None, other: float | None) -> float | None:

@@ -52,3 +52,19 @@ def test_a_label_stands_at_its_own_place_before_that_of_an_equal_number() -> Non
     places = place(replace(augment(), axes=(axis,), trials=trials, anchors=()), axis)
     assert [where(places, label) for label in ("0.2", "0.20")] == list(places.at.values())
     assert where(places, "2e-1") == places.at["0.2"]
+
+
+@pytest.mark.parametrize(
+    ("values", "scale", "note"),
+    [
+        ([0.07, 0.1, 0.2, 0.3, 0.4, 0.5], "log", ""),  # on a linear axis 0.07 and 0.1 would touch
+        ([0.08, 0.2, 0.4, 0.6, 0.8], "linear", ""),
+        ([0.0, 0.05, 1.0], "linear", ""),  # 0 has no logarithm
+        ([0.0, 0.9, 0.99, 0.999], "linear", "evenly spaced"),
+    ],
+)
+def test_values_stand_where_their_labels_do_not_touch(values: list[float], scale: str, note: str) -> None:
+    axis = Axis("t", tuple(map(str, values)), "linear")
+    trials = tuple(trial(i, {"t": value}, values=50.0) for i, value in enumerate(values))
+    places = place(replace(augment(), axes=(axis,), trials=trials, anchors=()), axis)
+    assert (places.scale, places.note) == (scale, note)
