@@ -15,6 +15,7 @@ from orchestration.figure.style import (
     COLUMN,
     GRAY,
     HATCHES,
+    MAX_TICK,
     PAGE,
     Picture,
     canvas,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 WIDTH = 0.8  # of the room between two labels, for all bars of one
 FEW = 9  # bars that fit into a column
 ROOM = 3  # labels: fewer leave room beside them, so that bars do not grow into walls
+CHARACTER = 0.053  # inches of a label's, on average
 ALIKE = 3.0  # times: panels whose ranges differ by less share their vertical axis
 
 
@@ -51,10 +53,13 @@ def bars(result: SweepResult, objective: Objective, x: Axis) -> Picture:
     order = [series.label for series in shown]
     theirs = [series for series in theirs if series.label in order]
     with look():
-        figure = canvas(PAGE if theirs or len(names) * len(shown) > FEW else COLUMN, 2.3)
+        wide = theirs or len(names) * len(shown) > FEW or _longest(names) > _fit(names, COLUMN)
+        figure = canvas(PAGE if wide else COLUMN, 2.3)
+        most = _fit(names, PAGE / 2 if theirs else PAGE if wide else COLUMN)
         panels = [panel for row in figure.subplots(1, 2 if theirs else 1, squeeze=False) for panel in row]
         for panel, drawn in zip(panels, (shown, theirs), strict=False):
             _draw(panel, drawn, names, order=order, objective=objective, relative=relative)
+            panel.set_xticks(range(len(names)), [tick(name, most) for name in names])
             panel.set_xlabel(axis_title(x.name))
         what = f"Change in {objective.title}" if relative else objective.title
         unit = points(objective.unit) if relative else objective.unit
@@ -70,6 +75,15 @@ def bars(result: SweepResult, objective: Objective, x: Axis) -> Picture:
     return Picture(
         "bars", result.title, _caption(result, objective, x, shown, theirs=theirs, relative=relative), figure
     )
+
+
+def _fit(names: Sequence[str], width: float) -> int:
+    """Return how many characters of a label fit between its neighbors in a panel of `width` inches."""
+    return max(4, min(MAX_TICK, int((width - 0.6) / max(ROOM, len(names)) / CHARACTER)))
+
+
+def _longest(names: Sequence[str]) -> int:
+    return max((min(len(word), MAX_TICK) for name in names for word in name.split()), default=0)
 
 
 def _draw(
@@ -96,7 +110,6 @@ def _draw(
                 _bar(panel, at, point.over, width=width * 0.94, style=_style(i))
                 number = pretty(show(point.over.mean, objective.unit, sign=relative))
                 _number(panel, at, point.over, number)
-    panel.set_xticks(range(len(names)), [tick(name) for name in names])
     panel.tick_params(axis="x", length=0)
     room = max(0.0, (ROOM - len(names)) / 2)
     panel.set_xlim(-0.5 - room, len(names) - 0.5 + room)

@@ -108,9 +108,9 @@ def save(picture: Picture, folder: Path) -> list[Path]:
     return [png, svg]
 
 
-def tick(label: str) -> str:
-    """Return the label of a tick, in short lines."""
-    lines = wrap(one_line(label), MAX_TICK) or [""]
+def tick(label: str, most: int = MAX_TICK) -> str:
+    """Return the label of a tick, in lines of at most so many characters."""
+    lines = wrap(one_line(label), most) or [""]
     return "\n".join(lines if len(lines) < 4 else [*lines[:3], "..."])
 
 

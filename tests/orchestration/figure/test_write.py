@@ -6,6 +6,7 @@ import math
 import warnings
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import matplotlib
@@ -140,3 +141,15 @@ def test_odd_labels_and_sizes_are_drawn_without_a_warning(result: SweepResult, t
 def test_one_trial_is_enough_for_no_traceback(result: SweepResult, tmp_path: Path) -> None:
     known = [trial for trial in result.trials if trial.values]
     figure.write(replace(result, trials=tuple(known[:1])), tmp_path)
+
+
+@pytest.mark.parametrize("names", [("no prototypes", "contrast at 0.1"), ("baseline", "no color"), ("a", "b")])
+def test_labels_of_bars_do_not_touch(names: tuple[str, ...]) -> None:
+    found = [f"{name} {i}" for name in names for i in range(4)]
+    axis = Axis("losses", tuple(found), "category")
+    trials = tuple(trial(i, {"losses": name}, seed=0, values=80.0 + i) for i, name in enumerate(found))
+    (picture,) = pictures(SweepResult("s", "S", (axis,), (TOP1,), (), trials, "grid"))
+    picture.figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in picture.figure.axes[0].get_xticklabels()]
+    assert len(boxes) == len(found) - 1
+    assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
