@@ -16,7 +16,7 @@ enum { FLIP, ORDER, FACTORS = ORDER + STEPS, GRAY = FACTORS + STEPS, THRESHOLD, 
 
 #define INLINE static inline __attribute__((always_inline)) /* loops over a row are compiled for the row they get */
 
-#if defined(__AVX512F__) /* of the processor's own size: a longer vector is taken apart in memory, 20 times slower */
+#if defined(__AVX512F__) /* of the processor's own size: a longer vector is taken apart in memory, ten times slower */
 enum { VECTOR = 64 };
 #elif defined(__AVX__)
 enum { VECTOR = 32 };
