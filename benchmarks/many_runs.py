@@ -55,7 +55,7 @@ def fill(home: Home, runs: int, pipeline: str = "quickstart") -> Plan:
     loaded = spec.load(pipeline)
     made = prepare(loaded, home, None)
     submit(Store.open(home), loaded, made)
-    multiply(home.database, round(runs / (len(made.stages) + 1)) - 1)
+    multiply(home.database, runs)
     return made
 
 
@@ -90,16 +90,17 @@ def submit(store: Store, loaded: PipelineSpec, made: Plan) -> str:
     return parent
 
 
-def multiply(database: Path, copies: int) -> None:
-    """Add `copies` older submissions like the only one in a SQLite file of MLflow's."""
+def multiply(database: Path, runs: int) -> None:
+    """Add older submissions like the only one in a SQLite file of MLflow's until it has about `runs` runs."""
     with closing(sqlite3.connect(database)) as connection, connection:
+        (there,) = connection.execute("SELECT count(*) FROM runs").fetchone()
         _pad(connection)
         for table in _TABLES:
             connection.execute(f"CREATE TEMP TABLE real_{table} AS SELECT * FROM {table}")
         texts = f"run_uuid FROM runs UNION SELECT value FROM tags WHERE key = '{records.FINGERPRINT}'"
         ids = [text for (text,) in connection.execute(f"SELECT {texts}")]
         attempts = {row[0] for row in connection.execute("SELECT value FROM tags WHERE key = ?", [records.ATTEMPT_MS])}
-        for number in range(1, copies + 1):
+        for number in range(1, round(runs / there)):
             back_ms = number * HOUR_MS
             renamed = {each: hashlib.sha256(f"{number}{each}".encode()).hexdigest()[: len(each)] for each in ids}
             renamed |= {each: str(int(each) - back_ms) for each in attempts}

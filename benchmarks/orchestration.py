@@ -127,7 +127,7 @@ def searching(folder: Path, rounds: int) -> Iterator[Figure]:
     many_runs.fill(small, LEAST)
     for home, runs in ((middle, THEIR_RUNS), (large, RUNS)):
         many_runs.copied(small, home)
-        many_runs.multiply(home.database, round(runs / LEAST) - 1)
+        many_runs.multiply(home.database, runs)
     for name in over_runs.COMMANDS:
         words = [sys.executable, "-m", "benchmarks.over_runs", name, str(small.path), str(large.path), str(rounds)]
         done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)

@@ -26,9 +26,18 @@ PIPELINE = "quickstart"
 
 
 def table() -> str:
-    """Do what `leoclr-ops table quickstart` does."""
+    """Do what `leoclr-ops table quickstart` does, which shows the newest submission."""
+    return _table(PIPELINE)
+
+
+def selected() -> str:
+    """Do what `leoclr-ops table table-1` does, which chooses among all runs of two kinds."""
+    return _table("table-1")
+
+
+def _table(name: str) -> str:
     _, store = opening.known()
-    return table_text.render(collect(load_table(PIPELINE), store, None), "text")
+    return table_text.render(collect(load_table(name), store, None), "text")
 
 
 def status() -> str:
@@ -55,7 +64,13 @@ def _plan(overrides: list[str]) -> str:
     return text.of_plan(planned, loaded.title)
 
 
-COMMANDS: dict[str, Callable[[], str]] = {"table": table, "status": status, "plan": plan, "replan": replan}
+COMMANDS: dict[str, Callable[[], str]] = {
+    "table": table,
+    "table table-1": selected,
+    "status": status,
+    "plan": plan,
+    "replan": replan,
+}
 
 
 def main() -> None:

@@ -90,11 +90,6 @@ class Backend:
         """The nodes that stages are given to: those there, or those that an autoscaler brings once stages wait."""
         return max(self.there, self._may_come, key=lambda found: schedule.total(found)[::-1])
 
-    @property
-    def cpus(self) -> float:
-        """The CPUs of all nodes; many where those that may come do not say."""
-        return min(schedule.total(self.nodes).cpus, 1e6)
-
     def ask(self, stage: StageSpec, seconds: float | None = None, trials: int = 0) -> Ask:
         """Return what `stage` asks of this cluster; `seconds` that it takes with the most workers, where known."""
         has_gpus = any(node.gpus for node in self.nodes)

@@ -149,6 +149,8 @@ def _end(loaded: SweepSpec, ledger: Ledger, outcome: SweepOutcome, store: Store)
         store.describe(outcome.run_id, sweep_table.markdown(found), more=more)
     typer.echo(sweep_table.text(found).rstrip("\n"))
     typer.echo(f"table and plots are in {folder}/: {', '.join(file.name for file in files)}", err=True)
+    if outcome.over:
+        typer.echo(f"{outcome.over}; with a larger `budget.hours` the same command goes on", err=True)
     if outcome.failed:
         hint = f"leoclr-ops status {loaded.name}; the same command tries them again"
         raise errors.StageFailed("\n  ".join(["trials failed:", *outcome.failed]), hint=hint)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestration.figure.series import Series, changes, ours, published, published_changes, sources
 from orchestration.figure.style import (
+    CHARACTER,
     COLORS,
     COLUMN,
     GRAY,
@@ -19,6 +20,7 @@ from orchestration.figure.style import (
     PAGE,
     Picture,
     canvas,
+    legend_columns,
     letter,
     look,
     pretty,
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
 WIDTH = 0.8  # of the room between two labels, for all bars of one
 FEW = 9  # bars that fit into a column
 ROOM = 3  # labels: fewer leave room beside them, so that bars do not grow into walls
-CHARACTER = 0.053  # inches of a label's, on average
 ALIKE = 3.0  # times: panels whose ranges differ by less share their vertical axis
 
 
@@ -52,22 +53,24 @@ def bars(result: SweepResult, objective: Objective, x: Axis) -> Picture:
         shown = total
     order = [series.label for series in shown]
     theirs = [series for series in theirs if series.label in order]
+    legend = [_name(series, total, others, objective) if relative else short(series.label) for series in shown]
     with look():
         wide = theirs or len(names) * len(shown) > FEW or _longest(names) > _fit(names, COLUMN)
-        figure = canvas(PAGE if wide else COLUMN, 2.3)
-        most = _fit(names, PAGE / 2 if theirs else PAGE if wide else COLUMN)
+        wide = wide or not legend_columns(legend, COLUMN, 3)
+        width = PAGE if wide else COLUMN
+        figure = canvas(width, 2.3)
+        most = _fit(names, PAGE / 2 if theirs else width)
         panels = [panel for row in figure.subplots(1, 2 if theirs else 1, squeeze=False) for panel in row]
-        for panel, drawn in zip(panels, (shown, theirs), strict=False):
-            _draw(panel, drawn, names, order=order, objective=objective, relative=relative)
+        for panel, drawn, absent in zip(panels, (shown, theirs), ("does not apply", "not published"), strict=False):
+            _draw(panel, drawn, names, order=order, objective=objective, relative=relative, absent=absent)
             panel.set_xticks(range(len(names)), [tick(name, most) for name in names])
             panel.set_xlabel(axis_title(x.name))
         what = f"Change in {objective.title}" if relative else objective.title
         unit = points(objective.unit) if relative else objective.unit
         panels[0].set_ylabel(f"{what} ({unit})" if unit else what)
         if order != [""]:
-            legend = [_name(series, total, others, objective) if relative else short(series.label) for series in shown]
             handles = [_patch(i) for i in range(len(legend))]
-            figure.legend(handles, legend, loc="outside upper center", ncols=min(3, len(legend)))
+            figure.legend(handles, legend, loc="outside upper center", ncols=max(1, legend_columns(legend, width, 3)))
         if theirs:
             letter(panels[0], 0, "this sweep")
             letter(panels[1], 1, f"published: {short(sources(result, objective))}")
@@ -94,18 +97,19 @@ def _draw(
     order: list[str],
     objective: Objective,
     relative: bool,
+    absent: str,
 ) -> None:
-    """Draw a bar for each series at each name; a missing one says why."""
+    """Draw a bar for each series at each name; a missing one says why, `absent` where its series has no such name."""
     width = WIDTH / max(1, len(order))
     for k, name in enumerate(names):
         found = {s.label: next((p for p in s.points if same(p.label, name)), None) for s in series}
         if not any(found.values()):
-            _word(panel, k, "not published", below=relative)
+            _word(panel, k, absent, below=relative)
             continue
         for i, label in enumerate(order):
             at, point = k + (i - (len(order) - 1) / 2) * width, found.get(label)
             if point is None or point.over is None:
-                _word(panel, at, point.word if point else "not published", below=relative)
+                _word(panel, at, point.word if point else absent, below=relative)
             else:
                 _bar(panel, at, point.over, width=width * 0.94, style=_style(i))
                 number = pretty(show(point.over.mean, objective.unit, sign=relative))

@@ -22,6 +22,7 @@ from orchestration.figure.style import (
     PAGE,
     Picture,
     canvas,
+    legend_columns,
     letter,
     look,
     short,
@@ -57,12 +58,13 @@ def curve(result: SweepResult, objective: Objective, x: Axis) -> Picture:
         panels[0].set_ylabel(with_unit(objective))
         handles = {line.get_label(): line for panel in panels for line in panel.get_lines()}
         named = [(handles[label], short(_prefix(result, x) + label)) for label in order if label in handles]
-        named = named if len(order) > 1 else []
+        named, marks = named if len(order) > 1 else [], dict[str, str]()
         for panel, drawn in zip(panels, (mine, theirs), strict=False):
-            marks = _missing(panel, drawn, places, order)
-            named += [(_mark(mark), word) for word, mark in marks.items() if word not in [said for _, said in named]]
+            _missing(panel, drawn, places, order, marks)
+        named += [(_mark(mark), word) for word, mark in marks.items()]
         if named:
-            figure.legend(*zip(*named, strict=True), loc="outside upper center", ncols=min(4, len(named)))
+            ncols = max(1, legend_columns([said for _, said in named], PAGE if theirs else COLUMN, 4))
+            figure.legend(*zip(*named, strict=True), loc="outside upper center", ncols=ncols)
         if theirs:
             letter(panels[0], 0, "this sweep")
             letter(panels[1], 1, f"published: {short(sources(result, objective))}")
@@ -101,12 +103,13 @@ def _line(panel: Axes, series: Series, places: Places, i: int) -> None:
         panel.fill_between(places_x, low, high, color=color, alpha=BAND, linewidth=0)
 
 
-def _missing(panel: Axes, series: Sequence[Series], places: Places, order: Sequence[str]) -> dict[str, str]:
+def _missing(
+    panel: Axes, series: Sequence[Series], places: Places, order: Sequence[str], marks: dict[str, str]
+) -> None:
     """Mark the places without a number at the foot of the panel, in the color of their series.
 
-    Return the mark of each word that says why.
+    `marks` has the mark of each word that says why; new words join it.
     """
-    marks: dict[str, str] = {}
     height: dict[float, int] = {}  # marks that stand at a place
     for each in series:
         for point in each.points:
@@ -121,7 +124,6 @@ def _missing(panel: Axes, series: Sequence[Series], places: Places, order: Seque
         below = low - (high - low) * STEP * (max(height.values()) + 0.5)
         panel.axhspan(below, low, color=FAINT, alpha=0.6, linewidth=0, zorder=0)  # these are no values
         panel.set_ylim(below, high)
-    return marks
 
 
 def _mark(mark: str) -> Line2D:

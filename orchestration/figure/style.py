@@ -8,7 +8,7 @@ tell the same once more. SVG files keep text as text. The same sweep gives the s
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,8 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES = ("-", "--", ":", "-.")
 HATCHES = ("", "///", "...", "xxx", "\\\\\\", "---", "ooo")
 GRAY, FAINT = "#666666", "#dddddd"
+CHARACTER = 0.053  # inches of a label's, on average
+SWATCH = 0.45  # inches of a legend's entry beside its words
 MAX_TICK = 14  # characters of a line of a tick's label
 MAX_SIZE = 1e15  # larger numbers leave no digits for the ticks of an axis
 
@@ -112,6 +114,12 @@ def tick(label: str, most: int = MAX_TICK) -> str:
     """Return the label of a tick, in lines of at most so many characters."""
     lines = wrap(one_line(label), most) or [""]
     return "\n".join(lines if len(lines) < 4 else [*lines[:3], "..."])
+
+
+def legend_columns(legend: Sequence[str], width: float, most: int) -> int:
+    """Return in how many columns the entries of a legend fit over a figure of `width` inches; 0 where none does."""
+    entry = SWATCH + max(map(len, legend), default=0) * CHARACTER
+    return min(most, len(legend), int(width / entry))
 
 
 def pretty(said: str) -> str:

@@ -77,7 +77,7 @@ def best(found: Sequence[Cell], objective: Objective) -> Cell | None:
     if len(order) < 2:
         return None
     gap = difference(order[0], order[1], objective)
-    if gap is None:
+    if gap is None or not better(gap.mean, 0.0, objective):  # of means over other seeds the pairs may say the opposite
         return None
     if gap.n:
         return order[0] if gap.half is not None and abs(gap.mean) > gap.half else None

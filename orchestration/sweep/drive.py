@@ -55,6 +55,7 @@ class SweepOutcome:
     run_id: str  # of the sweep's MLflow run
     failed: tuple[str, ...] = ()  # "trial: reason" of each trial that failed
     stopped: bool = False  # by Ctrl-C, SIGTERM or `cancel`
+    over: str = ""  # why it ended before its last trial, where its own budget ended it
 
 
 class _HoursOver(Exception):
@@ -139,7 +140,7 @@ class _Drive:
         self._new: queue.SimpleQueue[Asked] = queue.SimpleQueue()
         self._lock = threading.Lock()  # around the search
         self._closing = False
-        self._at_once = sweep.concurrency or max(1, int(self._desk.cluster.cpus))
+        self._at_once = sweep.concurrency or trials.at_once(search.peek())
         title, goal = next(iter(sweep.goals.items()))
         ledger.tell_about(total=search.total, at_once=self._at_once, objective=title, direction=goal.direction)
         self._began, self._spent_before = time.monotonic(), ledger.spent_s
@@ -289,7 +290,7 @@ class _Drive:
             self._end("KILLED", stopped or over)
         else:
             self._end("FAILED" if failed else "FINISHED", "; ".join(failed)[:2000])
-        return SweepOutcome(self._desk.run_id, failed, bool(stopped))
+        return SweepOutcome(self._desk.run_id, failed, bool(stopped), over)
 
     def _end(self, status: Ending, reason: str) -> None:
         with contextlib.suppress(StoreError):

@@ -19,7 +19,6 @@ from orchestration.sweep.cells import (
     cells,
     compared,
     fixed,
-    labels,
     parts,
     result_of,
     summary,
@@ -27,7 +26,7 @@ from orchestration.sweep.cells import (
 )
 from orchestration.sweep.compare import best, difference, front, main_effects, ranked
 from orchestration.sweep.importance import FORESTS, importance, left_out
-from orchestration.sweep.result import Objective, SweepResult
+from orchestration.sweep.result import Axis, Objective, SweepResult
 from orchestration.sweep.shares import by_share
 from orchestration.sweep.words import (
     DASH,
@@ -35,6 +34,7 @@ from orchestration.sweep.words import (
     one_line,
     points,
     reasons,
+    show,
     show_published,
     show_value,
     spread,
@@ -125,7 +125,7 @@ def _points(result: SweepResult) -> list[Block]:
         columns = [_header(objective, result, changes=changes)]
         columns += [_columns(cell, objective, result, bases=bases if changes else None, notes=notes) for cell in shown]
         table = [row + more for row, more in zip(table, columns, strict=True)]
-    said = [_legend(result, found, changes=changes), *_unmatched(result, found)]
+    said = [_legend(result, found, bases, changes=changes), *_unmatched(result, found)]
     if len(shown) < len(found):
         said.append(f"{len(found) - len(shown)} more points are in the CSV file.")
     behind = ((), *(tuple(trial.number for trial in cell.trials) for cell in shown))
@@ -150,7 +150,7 @@ def _schedules(result: SweepResult) -> list[Block]:
     for trial, value in sorted(ended, key=lambda pair: (sign * pair[1], pair[0].number)):
         lineage = (*trial.before, trial.point)
         values = [" > ".join(show_value(point[axis.name]) for point in lineage) for axis in result.axes]
-        rows.append([str(trial.number), *values, f"{value:.2f}"])
+        rows.append([str(trial.number), *values, show(value, objective.unit)])
     said = "What each member trained with, from the first generation to the last; a break is a copy of a better one."
     return [Heading("Schedules", 3), Grid(rows, left=1 + len(result.axes)), [said]]
 
@@ -200,25 +200,30 @@ def _source(source: str) -> str:
 def _change(cell: Cell, objective: Objective, bases: Baselines) -> str:
     other = bases.of(cell)
     if other is None:
-        return "baseline"
+        return "baseline" if bases.has(cell) else DASH
     gap = difference(cell, other, objective)
     return DASH if gap is None else spread(gap.mean, gap.half, objective.unit, sign=True)
 
 
-def _legend(result: SweepResult, found: Sequence[Cell], *, changes: bool) -> str:
+def _legend(result: SweepResult, found: Sequence[Cell], bases: Baselines, *, changes: bool) -> str:
     most = max((len(cell.values(each)) for cell in found for each in result.objectives), default=0)
     said = [
         "Mean and sample standard deviation over n runs." if most > 1 else "One run a point: its spread is unknown."
     ]
     if changes:
         chosen, rest = compared(varied(result))
-        first = " and ".join(one_line(labels(result, axis)[0]) for axis in chosen)
+        first = " or ".join(dict.fromkeys(_named(cell, chosen) for cell in found if bases.has(cell)))
         like = f" at the same {' and '.join(_title(axis.name) for axis in rest)}" if rest else ""
         half = ", paired by seed, with the half width of its 95 % interval (Student's t)" if most > 1 else ""
         said.append(f"Change: from `{first}`{like}{half}.")
     if shared := fixed(result):
         said.append("All trials: " + ", ".join(f"{_title(k)} = {one_line(v)}" for k, v in shared.items()) + ".")
     return " ".join(said)
+
+
+def _named(cell: Cell, axes: Sequence[Axis]) -> str:
+    """Return the labels of a baseline on the axes that tell it apart."""
+    return " and ".join(one_line(cell.labels[axis.name]) for axis in axes if axis.name in cell.labels)
 
 
 def _unmatched(result: SweepResult, found: Sequence[Cell]) -> list[str]:

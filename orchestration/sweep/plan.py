@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from leoclr import RESULTS_VERSION
@@ -42,8 +43,7 @@ def make(sweep: SweepSpec, home: Home, store: Store, *, new: bool = False, dry: 
     """
     probed = list(probes(sweep))
     before = (probed[0],) if isinstance(sweep.scheduler, Pbt) else ()
-    for point in probed:
-        sweep_trial_spec.pipeline(sweep, point, sweep.seeds[:1], before)
+    loaded = [sweep_trial_spec.pipeline(sweep, point, sweep.seeds[:1], before) for point in probed]
     first = sweep_trial_spec.pipeline(sweep, probed[0], sweep.seeds[:1])
     planner = Planner(sweep, home, store.past_runs())
     planned = planner.plan(Asked(0, probed[0], sweep.seeds[:1]))[1]
@@ -51,7 +51,7 @@ def make(sweep: SweepSpec, home: Home, store: Store, *, new: bool = False, dry: 
     folders.bring_sweeps(home, root_of(home, sweep.name))
     folder = folder_of(home, sweep.name, new=new)
     if not dry or folder.exists():
-        agree(folder, identity(sweep, first))
+        agree(folder, identity(sweep, first.name, loaded))
     return Prepared(sweep, Ledger(folder), planner, tuple(notes))
 
 
@@ -68,20 +68,41 @@ def probes(sweep: SweepSpec) -> Iterator[Point]:
             yield _through(sweep.space, axis.name, value, first)
 
 
-def identity(sweep: SweepSpec, first: PipelineSpec) -> dict[str, Any]:
-    """Return all that decides what the trials are; how many of them run, and how many at once, may change."""
-    arm = first.arms[0]
+def identity(sweep: SweepSpec, base: str, probed: Sequence[PipelineSpec]) -> dict[str, Any]:
+    """Return all that decides what the trials are; how many of them run, and how many at once, may change.
+
+    What the base says of each value is in the pipelines of `probes`. The order of axes and names decides which trial
+    has which number, and which name is the baseline.
+    """
     goals = {title: goal.model_dump(exclude={"unit"}) for title, goal in sweep.goals.items()}
     return {
         "results_version": RESULTS_VERSION,  # trials of two versions are not compared
-        "base": {"name": first.name, **{name: stage.params_json for name, stage in arm.stages.items()}},
+        "base": {"name": base, **_params(probed)},
         "axes": sweep_space.render(sweep.space),
+        "order": {
+            "axes": [axis.name for axis in sweep.space],
+            **{axis.name: list(axis.values) for axis in sweep.space if axis.sets is not None},
+        },
         "seeds": list(sweep.seeds),
         "objectives": goals,
         "guards": {title: guard.model_dump() for title, guard in sweep.guards.items()},
         "search": sweep.search.model_dump(),
         "scheduler": sweep.scheduler.model_dump(),
     }
+
+
+def _params(probed: Sequence[PipelineSpec]) -> dict[str, Any]:
+    """Return the params of each stage; one in which the probes differ is the list of its values."""
+    arms = [loaded.arms[0] for loaded in probed]
+    found: dict[str, Any] = _together([{name: stage.params_json for name, stage in arm.stages.items()} for arm in arms])
+    return found
+
+
+def _together(trees: Sequence[Any]) -> Any:
+    """Return several trees as one, whose leaves are what all have there, or the list of what each has."""
+    if all(isinstance(tree, Mapping) for tree in trees):
+        return {key: _together([tree.get(key) for tree in trees]) for key in dict.fromkeys(chain(*trees))}
+    return trees[0] if all(tree == trees[0] for tree in trees) else list(trees)
 
 
 def in_words(prepared: Prepared, search: Search) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from orchestration.sweep.options import Asha, Median, NoScheduler, Pbt, Scheduler
@@ -42,6 +43,10 @@ def _median(**options: Any) -> Any:
             if not seen or seen[-1]["epoch"] < result["epoch"]:
                 super().on_trial_complete(tune_controller, trial, result)
 
+        def remember(self, trial: Any, result: Any) -> None:
+            """Note a number of the past without a verdict: Ray's fails at the next number of a trial that it ended."""
+            self._results[trial].append(result)
+
     return Median(**options)
 
 
@@ -56,8 +61,9 @@ def replay(scheduler: Any, name: str, history: Sequence[tuple[int, float]], *, w
     """Show a scheduler what a trial showed before this process began."""
     trial, last = _Past(name), dict[str, Any]()
     scheduler.on_trial_add(None, trial)
+    remember = getattr(scheduler, "remember", partial(scheduler.on_trial_result, None))
     for epoch, value in history:
         last = {"epoch": epoch, "value": value}
-        scheduler.on_trial_result(None, trial, last)
+        remember(trial, last)
     if whole and last:
         scheduler.on_trial_complete(None, trial, last)

@@ -10,7 +10,7 @@ import random
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from orchestration.sweep import space as sweep_space
 from orchestration.sweep.ledger import KEPT, Asked, Entry
@@ -20,9 +20,6 @@ from orchestration.sweep.space import LISTS, Axis, Lineage, Point
 from orchestration.sweep.spec import SweepSpec
 from orchestration.sweep.trial_spec import generations
 from orchestration.sweep.tune import NotYet
-
-if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
 
 
 class Search:
@@ -93,30 +90,38 @@ class Modeled(Search):
         assert isinstance(sweep.search, Optuna)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._optuna, self._asked = optuna, dict[int, Any]()
-        told = [entry for entry in entries if entry.state in ("done", "stopped", "diverged")]
-        sampler = optuna.samplers.TPESampler(
-            seed=sweep.search.seed + len(told), n_startup_trials=sweep.search.startup, constant_liar=True
-        )
+        seed = sweep.search.seed + len(entries)  # no draws that an earlier process has made
+        sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=sweep.search.startup, constant_liar=True)
         way = optuna.study.StudyDirection
         ways = [way.MAXIMIZE if goal.direction == "max" else way.MINIMIZE for goal in sweep.goals.values()]
         self._study = optuna.create_study(directions=ways, sampler=sampler)
-        for entry in told:
-            self._replay(entry)
+        for entry in entries:
+            params = {axis.name: _param(axis, entry.point) for axis in sweep.space if axis.name in entry.point}
+            self._study.enqueue_trial(params)
+            self._draw(entry.number)
+            if entry.state in KEPT:
+                self.tell(entry)
 
     def foreseen(self) -> Iterator[Asked]:
         """Return those that were cut off: the model draws the others as results come."""
         yield from self._again
 
     def tell(self, entry: Entry) -> None:
-        """Learn how a trial ended: with numbers, or with none where it failed, diverged or was stopped."""
-        trial = self._asked.pop(entry.number, None)
-        if trial is None:  # it was cut off once, and this process did not ask for it
-            self._replay(entry)
-            return
-        if values := self._values(entry):
-            self._study.tell(trial, values)
+        """Learn how a trial ended. One that was stopped is worse than all that ended, one that diverged the worst.
+
+        What a stopped one had reached is no final number, and ranks it among its like. Of several objectives Optuna has
+        no such order: such trials are left out there, as those that failed are everywhere.
+        """
+        trial, states = self._asked.pop(entry.number), self._optuna.trial.TrialState
+        if entry.state == "done":
+            self._study.tell(trial, [entry.values[title] for title in self._sweep.goals])
+        elif entry.state == "failed" or len(self._sweep.goals) > 1:
+            self._study.tell(trial, state=states.FAIL)
         else:
-            self._study.tell(trial, state=self._optuna.trial.TrialState.FAIL)
+            if entry.state == "stopped" and entry.history:
+                epoch, value = entry.history[-1]
+                trial.report(self._sign * value, epoch)
+            self._study.tell(trial, state=states.PRUNED)
 
     def _draw(self, number: int) -> Point:
         trial = self._asked[number] = self._study.ask()
@@ -134,34 +139,11 @@ class Modeled(Search):
             return int(trial.suggest_int(axis.name, int(axis.low), int(axis.high)))
         return axis.rounded(trial.suggest_float(axis.name, axis.low, axis.high, log=axis.kind == "loguniform"))
 
-    def _replay(self, entry: Entry) -> None:
-        values, states = self._values(entry), self._optuna.trial.TrialState
-        axes = [axis for axis in self._sweep.space if axis.name in entry.point]
-        self._study.add_trial(
-            self._optuna.create_trial(
-                params={axis.name: _param(axis, entry.point) for axis in axes},
-                distributions={axis.name: self._distribution(axis) for axis in axes},
-                values=values or None,
-                state=states.COMPLETE if values else states.FAIL,
-            )
-        )
-
-    def _values(self, entry: Entry) -> list[float]:
-        """Return the numbers of all objectives, or none; what a stopped trial had reached is no final number."""
-        if entry.state != "done":
-            return []
-        return [entry.values[title] for title in self._sweep.goals]
-
-    def _distribution(self, axis: Axis) -> BaseDistribution:
-        kinds = self._optuna.distributions
-        found: BaseDistribution
-        if axis.kind in LISTS:
-            found = kinds.CategoricalDistribution([sweep_space.label(value) for value in axis.values])
-        elif axis.kind == "int":
-            found = kinds.IntDistribution(int(axis.low), int(axis.high))
-        else:
-            found = kinds.FloatDistribution(axis.low, axis.high, log=axis.kind == "loguniform")
-        return found
+    @property
+    def _sign(self) -> int:
+        """-1 where what is watched is better the other way than the objective is; else 1."""
+        goal = next(iter(self._sweep.goals.values()))
+        return 1 if getattr(self._sweep.scheduler, "direction", goal.direction) == goal.direction else -1
 
 
 class Population(Search):

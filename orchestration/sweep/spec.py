@@ -28,6 +28,7 @@ from orchestration.sweep.options import Budget, Goal, Guard, Pbt, Scheduler, Sea
 from orchestration.sweep.space import Space
 
 DIVERGED = "diverged"  # instead of a published value
+MOST_AT_ONCE = 500  # trials; each has a light process of Ray Tune's
 _FOLDER = Path(__file__).parents[1] / "sweeps"
 _A_SWEEP = "a path to a sweep file, or a name that `leoclr-ops sweeps` lists"
 _KEYS = (
@@ -92,7 +93,11 @@ def load(reference: str, *, base: str | None = None, overrides: Sequence[str] = 
         name = _rebase(document, base, name=name, file=file)
     params: list[matrix.Change] = []
     for change in map(matrix.parse, overrides):
-        if change.path[0] in _KEYS:
+        if change.path[0] in ("base", "with"):
+            raise SpecError("`--set` does not change the base", place=str(change.place), hint="`--base PIPELINE` does")
+        if change.path == ("name",):
+            name = text(change.value, change.place)
+        elif change.path[0] in _KEYS:
             _override(document, change, file)
         else:
             params.append(change)
@@ -237,8 +242,8 @@ def _seeds(value: Tree, place: Place) -> tuple[int, ...]:
 
 
 def _concurrency(value: Tree, place: Place) -> int | None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-        raise SpecError(f"expected a whole number from 1, got {show(value)}", place=str(place))
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST_AT_ONCE):
+        raise SpecError(f"expected a whole number from 1 to {MOST_AT_ONCE}, got {show(value)}", place=str(place))
     return value
 
 

@@ -20,7 +20,7 @@ from orchestration.spec import Arm, PipelineSpec, StageSpec
 from orchestration.storage import Home
 from orchestration.sweep import space as sweep_space
 from orchestration.sweep.ledger import Asked
-from orchestration.sweep.options import NoScheduler, Pbt
+from orchestration.sweep.options import Asha, Median, NoScheduler, Pbt
 from orchestration.sweep.result import MEMBER
 from orchestration.sweep.space import Axis, Lineage
 from orchestration.sweep.spec import SweepSpec
@@ -138,20 +138,30 @@ def _looked_at(sweep: SweepSpec, arm: Arm) -> list[str]:
     for title, guard in sweep.guards.items():
         stages.append(_stage(guard.stage, arm, sweep.file.at("guards", title)).name)
     if not isinstance(sweep.scheduler, NoScheduler):
-        watched = _stage(sweep.scheduler.stage, arm, sweep.file.at("scheduler"))
+        place = sweep.file.at("scheduler")
+        watched = _stage(sweep.scheduler.stage, arm, place)
+        _one_of(sweep.scheduler.metric, watched, place.at("metric"))
         if not isinstance(sweep.scheduler, Pbt):  # a generation ends with the number, whatever is recorded before
-            _watched(sweep, watched)
+            _watched(watched, sweep.scheduler, place)
         stages.append(sweep.scheduler.stage)
     return stages
 
 
-def _watched(sweep: SweepSpec, stage: StageSpec) -> None:
-    """Refuse to watch what is never recorded. Raises: SpecError."""
-    every = stage.params_json.get("knn_every")
-    if stage.kind == "pretrain" and getattr(sweep.scheduler, "metric", "") == "knn_top1" and not every:
+def _watched(stage: StageSpec, scheduler: Asha | Median, place: Place) -> None:
+    """Refuse to watch what is recorded too late to stop anything. Raises: SpecError."""
+    params, vain = stage.params_json, "so nothing can be stopped early"
+    if stage.kind != "pretrain":
+        fact = f"{show(stage.name)}, a {stage.kind} stage, has no number before its end, {vain}"
+        raise SpecError(fact, place=str(place.at("stage")), hint="a pre-training has, every `knn_every` epochs")
+    if not (every := params.get("knn_every")):
         hint = f"set: {{{stage.name}.params.knn_every: 1}}"
-        fact = f"{show(stage.name)} never records knn_top1, so nothing can be stopped early"
-        raise SpecError(fact, place=str(sweep.file.at("scheduler", "metric")), hint=hint)
+        raise SpecError(f"{show(stage.name)} never records knn_top1, {vain}", place=str(place.at("metric")), hint=hint)
+    epochs = int(params["epochs"])
+    if max(scheduler.grace, int(every)) >= epochs:
+        fact = (
+            f"the first verdict, after {max(scheduler.grace, int(every))} epochs, is no earlier than the end, {epochs}"
+        )
+        raise SpecError(fact, place=str(place.at("grace")), hint="a smaller `grace`, or more epochs")
 
 
 def _stage(name: str, arm: Arm, place: Place) -> StageSpec:

@@ -14,7 +14,7 @@ from orchestration.errors import LeoclrOpsError, StoreError, Unanswered
 from orchestration.plan import Plan
 from orchestration.progress import StageView
 from orchestration.recorder import Recorder
-from orchestration.schedule import Held, Room
+from orchestration.schedule import Held, Room, most_workers
 from orchestration.spec import PipelineSpec
 from orchestration.storage import Home
 from orchestration.submission import Submission
@@ -27,6 +27,7 @@ from orchestration.sweep.trial_spec import Planner, labels
 from orchestration.tracking import Store
 
 POLL_S = 0.1  # between two looks at Ray
+UNASKED = 100  # trials at once, at most, where nobody says how many
 SOFT_S = 3.0  # for a stopped job to leave its process, before that is ended with it
 
 Report = Callable[[int, int, float], None]  # trial, epoch, value of what is watched
@@ -72,6 +73,13 @@ class Trials:
     def epochs(self, asked: Asked, stage: str) -> int:
         """Return how many epochs a stage of a trial has."""
         return int(self._planner.plan(asked)[0].arms[0].stages[stage].params_json.get("epochs", 1))
+
+    def at_once(self, asked: Asked) -> int:
+        """Return how many trials like this one have room at once, at least one, by the largest stage of each arm."""
+        arms = self._planner.plan(asked)[0].arms
+        asks = [replace(self.desk.cluster.ask(stage), placement="pack") for stage in arms[0].stages.values()]
+        fitting = [most_workers(self.desk.cluster.nodes, each) // each.counts[-1] for each in asks if each.counts]
+        return min(max(min(fitting, default=1) // len(arms), 1), UNASKED)
 
     def open(self, asked: Asked) -> Entry | None:
         """Open a trial's submission; where it cannot be planned or can never fit, return that it failed.
