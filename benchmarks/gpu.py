@@ -115,6 +115,7 @@ def _setup(device: torch.device, *, quick: bool) -> Setup:
         clock = Clock(device, steps=1, repetitions=2, warm_up=1)
         tiny = Size("resnet18", "stride2", side=16, batch=4, width=4)
         return Setup(clock, tiny, tiny, "off", copy_bandwidth(clock, 8), files=4, loaders=1, loaded_groups=1)
+    torch.backends.cudnn.benchmark = True  # as training has it here and in main_moco.py: for whichever parts run
     clock = Clock(device, steps=10, repetitions=5, warm_up=5)
     large = Size("resnet50", "imagenet", side=224, batch=256)
     small = Size("resnet18", "cifar", side=32, batch=512)
@@ -133,7 +134,7 @@ def _measure(setup: Setup, report: Report, folder: Path, asked: argparse.Namespa
         try:
             for row in part(setup, report, folder):
                 report.add(row)
-        except RuntimeError as error:  # too little memory, a compiler that fails
+        except Exception as error:  # noqa: BLE001  # too little memory, a compiler that fails: other parts are there
             report.add(Row(name, 0.0, "", note=f"failed: {' '.join(str(error).split())[:200]}"))
         report.write()
 
@@ -146,8 +147,8 @@ def _eager(setup: Setup, report: Report, folder: Path) -> Iterator[Row]:
 def _compiled(setup: Setup, report: Report, folder: Path) -> Iterator[Row]:
     if setup.compile != "off":
         yield from gpu_rates.synthetic(setup, "leoclr", compile_as=setup.compile, goal=LEOCLR_GOAL)
-    if plain := report.value("plain loop", "NCHW"):
-        yield Row("LeOCLR over the plain loop", _best(report) / plain, "times", goal=PLAIN_GOAL)
+    if (plain := report.value("plain loop", "NCHW")) and (best := _best(report)):
+        yield Row("LeOCLR over the plain loop", best / plain, "times", goal=PLAIN_GOAL)
 
 
 def _augmentation(setup: Setup, report: Report, folder: Path) -> Iterator[Row]:
@@ -155,8 +156,11 @@ def _augmentation(setup: Setup, report: Report, folder: Path) -> Iterator[Row]:
 
 
 def _files(setup: Setup, report: Report, folder: Path) -> Iterator[Row]:
-    step_s, share = _step_s(setup, report), report.value("augmentation", gpu_rates.WAYS[setup.ways[-1]])
-    yield from gpu_rates.files(setup, folder, step_s / (1.0 - share / 100.0))
+    step_s, words = _step_s(setup, report), ("augmentation", gpu_rates.WAYS[setup.ways[-1]])
+    if not report.value(*words):
+        for row in gpu_rates.augmentation(setup, step_s):
+            report.add(row)
+    yield from gpu_rates.files(setup, folder, step_s / (1.0 - report.value(*words) / 100.0))
 
 
 def _resident(setup: Setup, report: Report, folder: Path) -> Iterator[Row]:
@@ -185,8 +189,8 @@ def _plain(setup: Setup, report: Report, folder: Path) -> Iterator[Row]:
 
 def _lightly(setup: Setup, report: Report, folder: Path) -> Iterator[Row]:
     yield from gpu_rates.peer(setup, Lightly, "lightly")
-    if lightly := report.value("lightly", "NCHW"):
-        yield Row("LeOCLR over lightly", _best(report) / lightly, "times")
+    if (lightly := report.value("lightly", "NCHW")) and (best := _best(report)):
+        yield Row("LeOCLR over lightly", best / lightly, "times")
 
 
 def _best(report: Report) -> float:

@@ -6,8 +6,12 @@ another kind of device does, so a compiled and a plain run share their fingerpri
 
 from __future__ import annotations
 
+import functools
 import os
+import tempfile
+import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:  # a plan reads `Compile` and needs no torch for it
@@ -27,10 +31,28 @@ def compiles(choice: Compile, device: torch.device, *, breaks: bool) -> bool:
     """Return whether to compile; `breaks`: batch norm talks to other workers, where a graph would end at every norm.
 
     >>> import torch
-    >>> compiles("auto", torch.device("cpu"), breaks=False), compiles("auto", torch.device("cuda"), breaks=False)
+    >>> compiles("auto", torch.device("cpu"), breaks=False), compiles("on", torch.device("cpu"), breaks=True)
     (False, True)
     """
-    return choice == "on" or (choice == "auto" and device.type == "cuda" and not breaks)
+    return choice == "on" or (choice == "auto" and device.type == "cuda" and not breaks and _can_compile(device.type))
+
+
+@functools.cache
+def _can_compile(kind: str) -> bool:
+    """Return whether torch can compile for a kind of device here, or warn of why not.
+
+    For a GPU that takes a C compiler and Python's headers (Triton's launcher), and a GPU that Triton knows.
+    """
+    import torch
+
+    own_cache()
+    try:
+        torch.compile(lambda ones: 2 * ones, dynamic=False)(torch.ones(8, device=kind))
+    except Exception as error:  # noqa: BLE001  # whatever it is: the same numbers come without
+        first = str(error).strip().partition("\n")[0]
+        warnings.warn(f"networks are not compiled, which is slower: {type(error).__name__}: {first}", stacklevel=2)
+        return False
+    return True
 
 
 def compile_networks(method: nn.Module, *, backend: str = "inductor", whole: bool = False) -> None:
@@ -49,12 +71,19 @@ def own_cache() -> None:
     """Have torch keep what it compiles in the user's cache, unless $TORCHINDUCTOR_CACHE_DIR says where.
 
     Its own choice is /tmp/torchinductor_NAME: whoever makes that folder first puts there what this process will run.
+    Where there can be no cache, it goes to a new folder of this process, with a warning.
     """
     from leoclr.data.digest_cache import cache_home  # here, since it imports numpy
 
+    if "TORCHINDUCTOR_CACHE_DIR" in os.environ:
+        return
     folder = cache_home() / "compiled"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        folder = Path(tempfile.mkdtemp(prefix="leoclr-compiled-"))
+        warnings.warn(f"what is compiled is not kept: {error}", stacklevel=2)
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
 
 
 def networks(method: nn.Module) -> Iterator[nn.Module]:

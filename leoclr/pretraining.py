@@ -21,6 +21,7 @@ from leoclr.data.contract import UNLABELED, DataSet, Split, draw_per_class
 from leoclr.evaluate import features, knn
 from leoclr.methods.contract import At, Batch, Facts, Indices, Method
 from leoclr.pretrain_settings import PretrainSettings
+from leoclr.sending import sent
 from leoclr.stepping import Place, Stepper
 from leoclr.work import Number
 
@@ -115,12 +116,9 @@ class Pretraining:
     def survey(self, view: View, epoch: int) -> Tensor:
         """Return the features [M, F] of all images of the split, each seen once in `view`; each worker does a share."""
         how: Compile = "off" if self._place.compile == "off" else "auto"  # not "on": the last chunk has its own size
-        loader, size, world = self._new_loader((view,), how), len(self._split), distributed.world_size()
-        share = -(-size // world)
-        mine = np.arange(share * distributed.rank(), share * (distributed.rank() + 1), dtype=np.int64).clip(
-            max=size - 1
-        )
-        plan = [mine[start : start + _CHUNK] for start in range(0, share, _CHUNK)]
+        loader, size = self._new_loader((view,), how), len(self._split)
+        mine = _share(size)
+        plan = [mine[start : start + _CHUNK] for start in range(0, len(mine), _CHUNK)]
         # One network for all images: batch-norm statistics are each worker's own, and only worker 0's are saved.
         distributed.share_buffers(self.method.backbone)
         with self._stepper.plain(), features.evaluating(self.method.backbone), torch.no_grad():
@@ -150,28 +148,35 @@ class Pretraining:
     def _batch(self, views: tuple[Tensor, ...], images_N: Indices) -> Batch:
         classes_N = None
         if self.method.READS_CLASSES:
-            classes_N = torch.from_numpy(self._split.labels[images_N]).to(self._device, non_blocking=True)
+            classes_N = sent(torch.from_numpy(self._split.labels[images_N]), self._device)
         shown = tuple(view.contiguous(memory_format=torch.channels_last) for view in views)
-        return Batch(shown, torch.from_numpy(images_N).to(self._device, non_blocking=True), classes_N)
+        return Batch(shown, sent(torch.from_numpy(images_N), self._device), classes_N)
 
     def _monitor(self) -> Mapping[str, Number]:
         """Return the kNN accuracy (percent) on images held out of the bank, all from the training split."""
         size, labels = self._settings.image_size, self._data.splits["train"].labels
         per_class = max(1, int(np.bincount(labels[labels >= 0]).min()) // HOLD_OUT)
-        held, bank = (torch.from_numpy(part).to(self._device) for part in draw_per_class(labels, per_class, seed=0))
+        held, bank = draw_per_class(labels, per_class, seed=0)
         view = TestView(resize=size if size < SMALL else round(size * 256 / 224), size=size)
+        distributed.share_buffers(self.method.evaluated())  # as in `survey`
+        bank_MF, held_NF = self._features(bank, view), self._features(held, view)  # apart: to pick them is to copy them
+        bank_M, held_N = (torch.from_numpy(labels[part]).to(self._device) for part in (bank, held))
+        found_N = knn.vote(bank_MF, bank_M, held_NF, settings=self._settings.knn)
+        return {"knn_top1": 100.0 * (found_N == held_N).double().mean().item()}
+
+    def _features(self, images_N: Indices, view: TestView) -> Tensor:
+        """Return the features [N, F] of training images in a test view; each worker does a share."""
         with self._stepper.plain():
-            rows_MF = features.extract(
+            own = features.extract(
                 self.method.evaluated(),
                 self._data,
                 "train",
                 view=view,
                 device=self._device,
+                chosen=images_N[_share(len(images_N))],
                 workers=self._place.loader_workers,
             )
-        labels_M = features.labels(self._data, "train", self._device)
-        found = knn.vote(rows_MF[bank], labels_M[bank], rows_MF[held], settings=self._settings.knn)
-        return {"knn_top1": 100.0 * (found == labels_M[held]).double().mean().item()}
+        return distributed.gather(own)[: len(images_N)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +188,12 @@ class _Survey:
 
     def features(self, view: View) -> Tensor:
         return self.work.survey(view, self.epoch)
+
+
+def _share(size: int) -> Indices:
+    """Return this worker's part of `size` things; all parts are as long: the last thing may be there several times."""
+    count = -(-size // distributed.world_size())
+    return np.arange(count * distributed.rank(), count * (distributed.rank() + 1), dtype=np.int64).clip(max=size - 1)
 
 
 def _split(data: DataSet, *, reads_classes: bool) -> Split:

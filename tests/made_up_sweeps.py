@@ -74,6 +74,14 @@ def momentum() -> SweepResult:
     return SweepResult("ablation-momentum", "Momentum", axes, (TOP1,), anchors, tuple(trials), "grid")
 
 
+def conditional() -> SweepResult:
+    """Return a sweep with an axis that its baseline lacks: how strong an augmentation is, where there is one."""
+    axes = (Axis("view", ("none", "gray", "color"), "category"), Axis("strength", ("weak", "strong"), "category"))
+    points = ({"view": "none"}, {"view": "gray"}, *({"view": "color", "strength": each} for each in ("weak", "strong")))
+    trials = tuple(trial(i, point, seed=0, values=80.0 + i) for i, point in enumerate(points))
+    return SweepResult("s", "S", axes, (TOP1,), (), trials, "grid")
+
+
 def shares() -> SweepResult:
     """Return methods whose objectives are one accuracy at three shares of the labels."""
     goals = tuple(Objective(f"{p} % labels top-1", "semi", f"labels_{p}/top1", "max", "%") for p in (1, 10, 100))

@@ -19,6 +19,7 @@ from leoclr.augment.groups import Indices
 from leoclr.augment.reading import Readers, Tensors, parts
 from leoclr.augment.views import TestView, View
 from leoclr.data.contract import Images, Stack
+from leoclr.sending import sent
 
 _STREAM = 1  # of `draw.uniform`; the loader has others
 
@@ -52,8 +53,8 @@ def evaluation_batches(
     made = readers.results([part for batch in cut for part in batch])
     for batch in cut:
         # Bytes cross to the device, and each part of a batch while the next one is made.
-        sent = torch.cat([next(made)[0].to(device, non_blocking=True) for _ in batch])
-        views_NCHW = sent.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
+        images_NHWC = torch.cat([sent(next(made)[0], device) for _ in batch])
+        views_NCHW = images_NHWC.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
         yield normalize(views_NCHW.div_(255), mean, std)
 
 
@@ -71,7 +72,7 @@ def evaluation_views(
 
 
 def _stack_views(images: Stack, view: TestView, indices: Indices, *, device: torch.device | str) -> Tensor:
-    stack_NCHW = torch.from_numpy(images.images_NHWC[indices]).to(device).permute(0, 3, 1, 2)
+    stack_NCHW = sent(torch.from_numpy(images.images_NHWC[indices]), device).permute(0, 3, 1, 2)
     return _cut(_resize(stack_NCHW.float(), view), view, _draw(view, indices))
 
 

@@ -21,6 +21,7 @@ from torch import Tensor
 from leoclr.augment.color import Channels, Color, color_steps, luma, normalize, shift_hue, tap_weights
 from leoclr.augment.groups import Group
 from leoclr.compiling import own_cache
+from leoclr.sending import sent
 
 Backend = str | Callable[..., Any]  # of torch.compile
 
@@ -57,16 +58,19 @@ def color_fused(
 
     The first call with a recipe and a size of batch and views compiles, in this process or from torch's cache on disk.
     """
-    rows_GP = pack(drawn, flip_G, recipe).to(images_GCHW.device, non_blocking=True)
+    rows_GP = sent(pack(drawn, flip_G, recipe), images_GCHW.device)
     return _compiled(recipe, backend)(images_GCHW, rows_GP)
 
 
 @functools.cache
 def _compiled(recipe: Recipe, backend: Backend) -> Callable[[Tensor, Tensor], Tensor]:
-    # torch counts the graphs of a code object, and gives up on compiling it at the ninth: each recipe has its own.
+    # torch counts the graphs of a code object, and gives up on compiling it at the ninth: each recipe has its own. As a
+    # default it stays a plain function: all partial ones are run by one code object of torch's.
     own = types.FunctionType(render.__code__.replace(), render.__globals__, "render")
+    own.__kwdefaults__ = {"recipe": recipe}
     own_cache()
-    return torch.compile(functools.partial(own, recipe=recipe), backend=backend, dynamic=False)
+    compiled: Callable[[Tensor, Tensor], Tensor] = torch.compile(own, backend=backend, dynamic=False)
+    return compiled
 
 
 def pack(drawn: Color, flip_G: Tensor, recipe: Recipe) -> Tensor:

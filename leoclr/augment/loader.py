@@ -27,6 +27,7 @@ from leoclr.augment.rendering import Renderer
 from leoclr.augment.views import View
 from leoclr.compiling import Compile
 from leoclr.data.contract import Images, Stack
+from leoclr.sending import sent
 
 
 def epoch_plan(
@@ -107,13 +108,13 @@ class ViewLoader:
 
     def _join(self, made: Sequence[Tensors]) -> list[Tensor]:
         """Return the crops [V, n, H, W, C] of the parts of a batch as [G, C, H, W] of the batch, on the device."""
-        groups = ([part.to(self.device, non_blocking=True) for part in group] for group in zip(*made, strict=True))
+        groups = ([sent(part, self.device) for part in group] for group in zip(*made, strict=True))
         joined = (group[0] if len(group) == 1 else torch.cat(group, dim=1) for group in groups)
         return [crop_VNHWC.flatten(0, 1).permute(0, 3, 1, 2) for crop_VNHWC in joined]
 
     def _crop_stack(self, epoch: int, indices: Indices) -> list[Tensor]:
         assert self._stack_NHWC is not None
-        index_N = torch.from_numpy(indices).to(self._stack_NHWC.device, non_blocking=True)
+        index_N = sent(torch.from_numpy(indices), self._stack_NHWC.device)
         images_NHWC = self._stack_NHWC[index_N]
         sides = [torch.full((len(indices),), side) for side in images_NHWC.shape[1:3]]
         crops = []

@@ -34,7 +34,7 @@ def parts(indices: Indices) -> list[Indices]:
 class Readers(Generic[Item]):
     """Makes tensors of items by a function, in `workers` processes or, where that is 0, in this one.
 
-    With `pin` the tensors lie in pinned memory, from where a GPU fetches them while the process goes on.
+    With `pin` the tensors of processes lie in pinned memory, from where a GPU fetches them while this one goes on.
     """
 
     def __init__(self, work: Callable[[Item], Tensors], workers: int, *, pin: bool = False) -> None:

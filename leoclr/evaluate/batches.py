@@ -14,6 +14,7 @@ from leoclr import distributed
 from leoclr.augment.loader import ViewLoader, epoch_plan
 from leoclr.augment.views import View
 from leoclr.data.contract import UNLABELED, DataSet
+from leoclr.sending import sent
 
 Indices = NDArray[np.int64]
 
@@ -86,7 +87,7 @@ class ImageBatches:
     def take(self) -> tuple[Tensor, Tensor]:
         (images_NCHW,) = next(self._views)
         images_NCHW = images_NCHW.contiguous(memory_format=torch.channels_last)
-        return images_NCHW, torch.from_numpy(self._labels[self._left.pop(0)]).to(self._device)
+        return images_NCHW, sent(torch.from_numpy(self._labels[self._left.pop(0)]), self._device)
 
 
 class RowBatches:
@@ -102,7 +103,7 @@ class RowBatches:
         self._left = plan(len(self._chosen), self.batch, seed=self._seed, epoch=epoch)[step:]
 
     def take(self) -> tuple[Tensor, Tensor]:
-        indices = torch.from_numpy(self._chosen[self._left.pop(0)]).to(self._rows_MF.device)
+        indices = sent(torch.from_numpy(self._chosen[self._left.pop(0)]), self._rows_MF.device)
         return self._rows_MF[indices], self._labels_M[indices]
 
 

@@ -30,6 +30,8 @@ class Frozen:
         workers: int = 0,
     ) -> None:
         """Take the `backbone` to `device`; `workers` processes read the images of `rows`."""
+        if device.type == "cuda":  # as `leoclr.stepping` has it: images of a protocol have one size
+            torch.backends.cudnn.benchmark = True
         self.backbone = backbone.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
         self.digest = features.digest(self.backbone)
         self._folded = Folded(self.backbone, precision)

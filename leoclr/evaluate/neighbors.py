@@ -9,6 +9,7 @@ N queries, F feature values, K neighbors, J candidates, B rows of one block of t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -44,7 +45,8 @@ def search(bank_MF: Tensor, queries_NF: Tensor, *, k: int, how: Search | None = 
     """Return the `k` nearest rows of the bank for each query; as many as there are where the bank has fewer.
 
     Rows of any length; the cosine with a row of zeros is 0. `how` is the device's unless named: the neighbors are the
-    same, and similarities differ by float32's rounding.
+    same, and similarities differ by float32's rounding, which in "single" may also swap rows that are nearer each other
+    than that.
     """
     k, how = min(k, len(bank_MF)), how or SEARCHES.get(bank_MF.device.type, "exact")
     keep = min(k + SPARE[how], len(bank_MF))
@@ -69,7 +71,7 @@ def _scan(bank_MF: Tensor, queries_NF: Tensor, keep: int, how: Search) -> tuple[
     """
     block = max(1, BANK_BYTES // (4 * bank_MF.shape[1]))
     width = min(block, len(bank_MF))
-    step = max(1, SCORE_BYTES[bank_MF.device.type] // ((32 if how == "exact" else 4) * width))
+    step = max(1, _bytes(SCORE_BYTES, bank_MF) // ((32 if how == "exact" else 4) * width))
     parts = [_unit(part_QF, how) for part_QF in queries_NF.split(step)]
     memory = bank_MF.new_empty(min(step, len(queries_NF)) * width, dtype=torch.float32) if how == "single" else None
     best: list[tuple[Tensor, Tensor]] = []
@@ -79,6 +81,10 @@ def _scan(bank_MF: Tensor, queries_NF: Tensor, keep: int, how: Search) -> tuple[
         found = [(score_QJ, index_QJ + start) for score_QJ, index_QJ in found]
         best = [_better(*both, keep) for both in zip(best, found, strict=True)] if best else found
     return torch.cat([score_QJ for score_QJ, _ in best]), torch.cat([index_QJ for _, index_QJ in best])
+
+
+def _bytes(of_device: Mapping[str, int], rows: Tensor) -> int:
+    return of_device.get(rows.device.type, of_device["cpu"])
 
 
 def _unit(rows_NF: Tensor, how: Search) -> Tensor:
@@ -132,7 +138,7 @@ def _better(one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor], keep: int)
 
 def _compared(bank_MF: Tensor, queries_NF: Tensor, index_NJ: Tensor) -> Tensor:
     """Return the keys [N, J] of candidates, compared in float64."""
-    step = max(1, ROW_BYTES[bank_MF.device.type] // (8 * index_NJ.shape[1] * bank_MF.shape[1]))
+    step = max(1, _bytes(ROW_BYTES, bank_MF) // (8 * index_NJ.shape[1] * bank_MF.shape[1]))
     parts = []
     for queries_QF, index_QJ in zip(queries_NF.split(step), index_NJ.split(step), strict=True):
         rows_QJF = functional.normalize(bank_MF[index_QJ].double(), dim=2)
@@ -149,7 +155,7 @@ def _error(bank_MF: Tensor, queries_NF: Tensor) -> Tensor:
     """
     queries_N, bank = _moved(queries_NF), 0.0
     for rows_BF in bank_MF.split(max(1, BANK_BYTES // (4 * bank_MF.shape[1]))):
-        bank = max(bank, _moved(rows_BF).max().item())
+        bank = max(bank, _moved(rows_BF).nan_to_num().max().item())  # a row without numbers is near nothing
     return queries_N * (1 + bank) + bank + 1.01 * (bank_MF.shape[1] + 2) * _ROUNDING
 
 

@@ -320,7 +320,8 @@ def test_two_sweeps_at_once_compute_each_stage_once(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_sweep_stops_when_its_hours_are_spent(tmp_path: Path) -> None:
     project = Project(tmp_path, GRID + "set: {pretrain.params.epochs: 4000}\nbudget: {hours: 0.005}\n")
-    project.cli("sweep", "s.yaml")
+    said = project.cli("sweep", "s.yaml")
+    assert "the budget of 0.005 hours is spent; with a larger `budget.hours` the same command goes on" in said
     assert set(project.states()) == {"waiting"}
     (sweep,) = project.store().sweeps()
     assert sweep.status == "KILLED"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from leoclr.backbones import build
-from leoclr.compiling import compile_networks, networks, own_cache
+from leoclr.compiling import _can_compile, compile_networks, compiles, networks, own_cache
 from leoclr.methods import METHODS, module
 from leoclr.methods.contract import At, Method
 from leoclr.pretrain_settings import PretrainSettings
@@ -111,3 +112,23 @@ def test_what_is_compiled_lies_where_only_the_user_writes(tmp_path: Path, monkey
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "mine"))
     own_cache()
     assert cache_dir() == str(tmp_path / "mine")
+
+
+def test_where_nothing_can_be_kept_it_is_compiled_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "first this, so that it is put back")
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
+    (tmp_path / "leoclr-ops").write_text("a file where the folder would be")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.warns(UserWarning, match="what is compiled is not kept: .*leoclr-ops"):
+        own_cache()
+    folder = Path(os.environ["TORCHINDUCTOR_CACHE_DIR"])
+    assert folder.stat().st_mode & 0o777 == 0o700
+    folder.rmdir()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="it can compile for this device")
+def test_where_torch_cannot_compile_it_is_said_once_and_done_without() -> None:
+    _can_compile.cache_clear()
+    with pytest.warns(UserWarning, match="networks are not compiled, which is slower: ") as told:
+        found = [compiles("auto", torch.device("cuda"), breaks=False) for _ in range(2)]
+    assert (found, len(told)) == ([False, False], 1)

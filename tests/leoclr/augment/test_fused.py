@@ -67,6 +67,16 @@ def test_any_draws_share_one_graph() -> None:
     assert counting.graphs == 1
 
 
+@pytest.mark.slow
+def test_more_recipes_than_torch_compiles_of_one_function_are_all_compiled() -> None:
+    torch.compiler.reset()
+    counting = Counting()
+    for sigma in range(1, 11):  # torch's limit is 8
+        made, levels = group(View(size=12, blur_sigma=(0.1, sigma / 3)), 4), crops(4)
+        color_fused(levels, made.color(), made.flips(), Recipe.of(made, MEAN, STD), backend=counting)
+    assert counting.graphs == 10
+
+
 def test_what_no_view_does_is_not_computed() -> None:
     bare = View(size=12, jitter=(0.0, 0.0, 0.0, 0.0), blur_p=0)
     recipe = Recipe.of(group(bare, 2), MEAN, STD)

@@ -17,7 +17,7 @@ from orchestration.figure import write as figure
 from orchestration.figure.style import COLUMN, DPI, PAGE
 from orchestration.figure.write import pictures
 from orchestration.sweep.result import Axis, SweepResult
-from tests.made_up_sweeps import TOP1, augment, data_sets, factorial, momentum, search, shares, trial
+from tests.made_up_sweeps import METHOD, TOP1, augment, data_sets, factorial, momentum, search, shares, trial
 
 POINTS = [(size, rate) for size in (64, 256) for rate in (0.1, 0.2, 0.3)]
 
@@ -153,3 +153,35 @@ def test_labels_of_bars_do_not_touch(names: tuple[str, ...]) -> None:
     boxes = [text.get_window_extent() for text in picture.figure.axes[0].get_xticklabels()]
     assert len(boxes) == len(found) - 1
     assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
+
+
+def test_a_legend_stays_within_its_figure() -> None:
+    """Two methods with their baselines are wider than a column of a paper: they stand below each other."""
+    result = augment()
+    alone = replace(result, anchors=(), trials=tuple(each for each in result.trials if each.seed == 0))
+    (picture,) = pictures(alone)
+    picture.figure.draw_without_rendering()
+    (legend,) = picture.figure.legends
+    extent = legend.get_window_extent()
+    assert 0 <= extent.x0 < extent.x1 <= picture.figure.bbox.width
+
+
+def test_an_axis_that_a_method_does_not_have_is_no_matter_of_what_was_published() -> None:
+    axes = (METHOD, Axis("original", ("whole", "crop", "both"), "category"))
+    points = [{"method": "leoclr", "original": each} for each in ("whole", "crop", "both")] + [{"method": "moco_v2"}]
+    trials = tuple(trial(i, point, seed=0, values=80.0 + i) for i, point in enumerate(points))
+    (picture,) = pictures(SweepResult("s", "S", axes, (TOP1,), (), trials, "grid"))
+    words = [text.get_text() for text in picture.figure.axes[0].texts]
+    assert "not published" not in words
+    assert words.count("does not apply") == 2
+
+
+def test_a_mark_means_one_thing_in_both_panels_of_a_curve() -> None:
+    result, states = momentum(), {"0": "failed", "0.9": "diverged"}
+    trials = [replace(each, state=states.get(each.labels["momentum"], "done")) for each in result.trials]
+    (picture,) = pictures(replace(result, trials=tuple(trials)))
+    (legend,) = picture.figure.legends
+    marks = {text.get_text(): line.get_marker() for text, line in zip(legend.texts, legend.get_lines(), strict=True)}
+    assert marks["failed"] != marks["diverged"]
+    published = [line for line in picture.figure.axes[1].get_lines() if line.get_label() == "_missing"]
+    assert {line.get_marker() for line in published} == {marks["diverged"]}

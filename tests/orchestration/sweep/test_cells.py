@@ -22,8 +22,8 @@ from orchestration.sweep.cells import (
     summary,
     varied,
 )
-from orchestration.sweep.result import MEMBER, Axis, State
-from tests.made_up_sweeps import TOP1, augment, data_sets, factorial, momentum, search, trial
+from orchestration.sweep.result import MEMBER, Axis, State, SweepResult
+from tests.made_up_sweeps import TOP1, augment, conditional, data_sets, factorial, momentum, search, trial
 
 
 @settings(deadline=None, max_examples=25)
@@ -136,6 +136,26 @@ def test_a_baseline_of_several_categories_has_all_their_first_labels_and_the_sam
     base = baselines(result, found).of(found[-1])
     assert base is not None
     assert base.labels == {"original view": "augmented", "terms": "sum", "queue_size": "1024"}
+
+
+def test_a_baseline_may_lack_an_axis_of_what_it_is_compared_with() -> None:
+    found = cells(conditional())
+    bases = baselines(conditional(), found)
+    assert [bases.has(cell) for cell in found] == [True, False, False, False]
+    assert [bases.of(cell) for cell in found] == [None, found[0], found[0], found[0]]
+
+
+def test_a_point_without_a_counterpart_is_no_baseline() -> None:
+    points = [{"view": "crop", "lr": 0.03}, {"view": "whole", "lr": 0.1}]
+    trials = tuple(trial(i, point, values=80.0) for i, point in enumerate(points))
+    axes = (Axis("view", ("whole", "crop"), "category"), Axis("lr", None, "log"))
+    result = SweepResult("s", "S", axes, (TOP1,), (), trials, "random")
+    found = cells(result)
+    bases = baselines(result, found)
+    assert {cell.labels["view"]: (bases.has(cell), bases.of(cell)) for cell in found} == {
+        "whole": (True, None),
+        "crop": (False, None),
+    }
 
 
 def test_data_sets_are_taken_apart_with_their_published_values() -> None:

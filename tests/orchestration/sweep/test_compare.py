@@ -64,6 +64,12 @@ def test_the_best_is_marked_only_outside_the_noise(first: list[float], second: l
     assert best([top], TOP1) is None
 
 
+def test_the_best_mean_is_not_marked_where_the_shared_seeds_say_the_opposite() -> None:
+    lucky = _cell([70.0, 71.0, 99.0])  # its third seed alone makes its mean the highest
+    other = _cell([75.0, 76.2], seeds=[0, 1])
+    assert best([lucky, other], TOP1) is None
+
+
 def test_the_best_of_a_minimum_is_the_lowest() -> None:
     low, high = _cell([1.0, 2.0]), _cell([5.0, 6.1])
     lower = replace(TOP1, direction="min")

@@ -102,6 +102,36 @@ def test_optuna_learns_and_goes_on_where_it_was_cut_off(tmp_path: Path) -> None:
     assert sum(later) / len(later) > sum(early) / len(early) + 20  # by chance the means would be alike
 
 
+def test_optuna_draws_no_point_again_after_a_kill(tmp_path: Path) -> None:
+    spec = sweep(tmp_path, "{uniform: [0.0, 1.0]}", "search: optuna\nbudget: {trials: 8}")
+    search = sweep_search.begin(spec, [], again=[])
+    begun = [asked for asked in (search.ask() for _ in range(4)) if asked]
+    cut = [Entry(asked.number, asked.point, asked.seeds, "running") for asked in begun]  # none of them had ended
+    found = all_of(sweep_search.begin(spec, cut, again=cut))
+    assert found[:4] == begun
+    assert len({each.point["pretrain.params.lr"] for each in found}) == 8
+
+
+@pytest.mark.parametrize(("state", "direction"), [("stopped", "max"), ("stopped", "min"), ("diverged", "max")])
+def test_optuna_learns_from_trials_without_a_result(tmp_path: Path, state: str, direction: str) -> None:
+    tail = "search: {kind: optuna, startup: 10}\nscheduler: {kind: asha, direction: DIRECTION}\nbudget: {trials: 40}"
+    spec = sweep(tmp_path, "{uniform: [0.0, 1.0]}", tail.replace("DIRECTION", direction))
+    entries = []
+    for number in range(12):
+        point = {"method": "leoclr", "pretrain.params.lr": number / 12}
+        good, sign = number < 4, 1 if direction == "max" else -1
+        if state == "diverged" and not good:
+            entries.append(Entry(number, point, (0,), "diverged"))
+        else:  # at one epoch: those with a low rate had come further
+            entries.append(Entry(number, point, (0,), "stopped", history=((1, sign * (50.0 if good else 10.0)),)))
+    search = sweep_search.begin(spec, entries, again=[])
+    rates = []
+    while asked := search.ask():
+        rates.append(asked.point["pretrain.params.lr"])
+        search.tell(Entry(asked.number, asked.point, asked.seeds, "failed"))
+    assert sum(isinstance(rate, float) and rate < 0.45 for rate in rates) > 0.75 * len(rates)  # by chance 0.45
+
+
 def test_optuna_takes_what_has_no_number(tmp_path: Path) -> None:
     spec = sweep(tmp_path, "{uniform: [0.0, 1.0]}", "search: optuna\nbudget: {trials: 6}")
     search = sweep_search.begin(spec, [], again=[])

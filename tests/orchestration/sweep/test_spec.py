@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from orchestration.errors import NotFound, SpecError
+from orchestration.fingerprint import differences
 from orchestration.sweep import plan as sweep_plan
 from orchestration.sweep import spec as sweep_spec
 from orchestration.sweep import trial_spec as sweep_trial_spec
@@ -88,6 +90,15 @@ def test_set_changes_keys_of_the_sweep_and_params_of_the_base(folder: Path) -> N
     assert sweep_trial_spec.pipeline(sweep, point, [7]).arms[0].stages["pretrain"].params_json["epochs"] == 9
 
 
+def test_set_gives_another_name_and_leaves_the_base_to_its_own_option(folder: Path) -> None:
+    assert load(folder, "name=mine").name == "mine"
+    assert load(folder, "name=mine", base=str(folder / "other.yaml")).name == "mine"
+    for change in ("base=other.yaml", "with.other.seeds=[1]"):
+        with pytest.raises(SpecError, match="`--set` does not change the base") as caught:
+            load(folder, change)
+        assert "--base" in caught.value.hint
+
+
 def test_set_picks_among_named_points(folder: Path) -> None:
     text = SWEEP.replace("[0.1, 0.2]", "[0.1]").replace(
         "  pretrain.params.settings.temperature",
@@ -138,10 +149,56 @@ def test_a_mistake_is_told_at_its_place(folder: Path, old: str, new: str, said: 
     assert refused(folder, old, new).startswith(f"s.yaml: {said}")
 
 
-def test_a_schedule_that_watches_what_is_never_recorded_is_refused(folder: Path) -> None:
-    asha = "scheduler: asha\nset: {pretrain.params.knn_every: 0}"
-    said = refused(folder, "set: {pretrain.params.epochs: 3}", asha)
-    assert said == "s.yaml: scheduler.metric: `pretrain` never records knn_top1, so nothing can be stopped early"
+@pytest.mark.parametrize(
+    ("scheduler", "every", "said"),
+    [
+        ("asha", 0, "metric: `pretrain` never records knn_top1, so nothing can be stopped early"),
+        ("{kind: asha, metric: loss}", 1, "metric: `pretrain` ends with no number called `loss`"),
+        ("{kind: median, metric: knn_top}", 1, "metric: `pretrain` ends with no number called `knn_top`"),
+        (
+            "{kind: asha, stage: linear, metric: top1}",
+            1,
+            "stage: `linear`, a linear stage, has no number before its end, so nothing can be stopped early",
+        ),
+        ("{kind: median, grace: 6}", 1, "grace: the first verdict, after 6 epochs, is no earlier than the end, 6"),
+        ("asha", 6, "grace: the first verdict, after 6 epochs, is no earlier than the end, 6"),
+    ],
+)
+def test_a_schedule_that_could_stop_nothing_is_refused(folder: Path, scheduler: str, every: int, said: str) -> None:
+    changed = f"scheduler: {scheduler}\nset: {{pretrain.params.epochs: 6, pretrain.params.knn_every: {every}}}"
+    assert refused(folder, "set: {pretrain.params.epochs: 3}", changed).startswith(f"s.yaml: scheduler.{said}")
+
+
+NAMED = SWEEP.replace("[0.1, 0.2]", "[0.1, 0.2]\n  view: {whole: {}, small: {pretrain.params.image_size: 12}}")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        # A trial is known by its number, and numbers count through axes and names as they stand.
+        ("{whole: {}, small: {pretrain.params.image_size: 12}}", "{small: {pretrain.params.image_size: 12}, whole: {}}",
+         'order.view ["whole", "small"] -> ["small", "whole"]'),
+        ("  method: [leoclr, moco_v2]\n  pretrain.params.settings.temperature: [0.1, 0.2]",
+         "  pretrain.params.settings.temperature: [0.1, 0.2]\n  method: [leoclr, moco_v2]", "order.axes "),
+    ],
+)  # fmt: skip
+def test_another_order_of_a_grid_is_another_question(folder: Path, old: str, new: str, said: str) -> None:
+    assert old in NAMED
+    before, after = (asked(load(folder, text=text)) for text in (NAMED, NAMED.replace(old, new)))
+    assert any(each.startswith(said) for each in differences(before, after))
+
+
+def test_what_the_base_says_of_a_later_value_is_part_of_the_question(folder: Path) -> None:
+    before = asked(load(folder))
+    (folder / "base.yaml").write_text(BASE.replace("moco_v2: {}", "moco_v2: {pretrain.params.lr: 0.07}"))
+    (said,) = differences(before, asked(load(folder)))
+    assert said.startswith("base.pretrain.lr ")
+    assert "0.07" in said
+
+
+def asked(sweep: SweepSpec) -> dict[str, Any]:
+    probes = list(sweep_plan.probes(sweep))
+    return sweep_plan.identity(sweep, "b", [sweep_trial_spec.pipeline(sweep, each, [0]) for each in probes])
 
 
 @pytest.mark.parametrize("name", ["~no-such-user/x.yaml", "a" * 300 + ".yaml", "a" * 300 + ".yml"])

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from orchestration.sweep import page as sweep_page
 from orchestration.sweep import table as sweep_table
 from orchestration.sweep.result import Anchor, Axis, Objective, SweepResult, Trial
-from tests.made_up_sweeps import TOP1, augment, data_sets, factorial, momentum, search, shares, trial
+from tests.made_up_sweeps import TOP1, augment, conditional, data_sets, factorial, momentum, search, shares, trial
 from tests.orchestration.sweep.calls import calls
 
 WORDS = st.text(max_size=12)
@@ -124,6 +124,13 @@ def test_bold_is_the_best_outside_the_noise_and_nothing_else() -> None:
         ),
     )
     assert "**" not in sweep_table.markdown(noisy)
+
+
+def test_changes_are_told_from_the_baseline_that_there_is() -> None:
+    said = sweep_table.markdown(conditional())
+    assert said.count("baseline |") == 1
+    assert "Change: from \\`none\\`." in said
+    assert "+3.0" in said
 
 
 def test_a_point_that_a_search_names_twice_is_no_proof() -> None:

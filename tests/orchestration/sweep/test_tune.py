@@ -54,6 +54,16 @@ def test_the_median_rule_counts_the_last_epoch_of_a_finished_trial_once() -> Non
     assert decide(rule, "above", 3, 40.1) == "CONTINUE"
 
 
+def test_the_median_rule_takes_what_a_stopped_trial_reached_after_its_verdict() -> None:
+    """Ray's own asserts that there is no such number: the sweep could not go on."""
+    rule = scheduler(Median(kind="median", grace=1, min_samples=2), epochs=8)
+    for number in range(2):
+        replay(rule, f"before-{number}", [(1, 50.0), (2, 60.0)], whole=True)
+    replay(rule, "stopped", [(1, 10.0), (2, 20.0), (3, 30.0)], whole=False)
+    assert decide(rule, "bad", 2, 14.0) == "STOP"
+    assert decide(rule, "good", 2, 90.0) == "CONTINUE"
+
+
 def test_without_a_scheduler_nothing_is_stopped() -> None:
     assert decide(scheduler(NoScheduler(), epochs=1), "any", 1, 0.0) == "CONTINUE"
 
