@@ -27,7 +27,8 @@ from orchestration.figure.style import (
     short,
     tick,
 )
-from orchestration.sweep.cells import Summary, compared, is_method, labels, same, summary, varied
+from orchestration.sweep.baselines import compared
+from orchestration.sweep.cells import Summary, is_method, labels, same, summary, varied
 from orchestration.sweep.result import Axis, Objective, SweepResult
 from orchestration.sweep.words import axis_title, points, show, spread
 

@@ -9,7 +9,8 @@ from itertools import pairwise
 from typing import Literal
 
 from orchestration.figure.style import MAX_SIZE
-from orchestration.sweep.cells import Cell, Summary, baselines, cells, group_axis, labels, same, summary, varied
+from orchestration.sweep.baselines import baselines
+from orchestration.sweep.cells import Cell, Summary, cells, group_axis, labels, same, summary, varied
 from orchestration.sweep.result import Anchor, Axis, Objective, SweepResult
 from orchestration.sweep.words import number, show_value, state
 

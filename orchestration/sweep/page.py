@@ -10,14 +10,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from orchestration.sweep.baselines import Baselines, baselines, compared
 from orchestration.sweep.cells import (
     GRID,
-    Baselines,
     Cell,
     anchors_of,
-    baselines,
     cells,
-    compared,
     fixed,
     parts,
     result_of,

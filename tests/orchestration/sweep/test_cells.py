@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestration.sweep.baselines import baselines
 from orchestration.sweep.cells import (
     anchors_of,
-    baselines,
     cells,
     dimensions,
     fixed,
