@@ -138,7 +138,12 @@ def number(value: object) -> float | None:
 
 def state(trials: Sequence[Trial]) -> str:
     """Return what stands in a cell without a number: how its trials ended, each way once."""
-    return ", ".join(dict.fromkeys(_WORDS[trial.state] for trial in trials if trial.state != "done")) or DASH
+    return ", ".join(dict.fromkeys(_how(trial) for trial in trials if trial.state != "done")) or DASH
+
+
+def _how(trial: Trial) -> str:
+    """Return in words how a trial ended; one that was cut off waits to go on."""
+    return "not finished" if trial.state == "waiting" and trial.run_id else _WORDS[trial.state]
 
 
 def reasons(trials: Sequence[Trial], objective: Objective) -> str:
@@ -157,7 +162,7 @@ def _reason(trial: Trial, objective: Objective) -> str:
         value = trial.values[objective.title]
         return "" if math.isfinite(value) else f"{objective.metric} is {value}"
     why = one_line(trial.reason)
-    return _WORDS[trial.state] + (f": {why}" if why and why != _WORDS[trial.state] else "")
+    return _how(trial) + (f": {why}" if why and why != _how(trial) else "")
 
 
 def _whose(trial: Trial) -> str:

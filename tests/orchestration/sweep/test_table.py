@@ -126,6 +126,13 @@ def test_bold_is_the_best_outside_the_noise_and_nothing_else() -> None:
     assert "**" not in sweep_table.markdown(noisy)
 
 
+def test_a_trial_that_was_cut_off_is_not_one_that_never_began() -> None:
+    trials = augment().trials
+    cut = replace(trials[0], state="waiting", seed=9), replace(trials[6], state="waiting", seed=9, run_id=None)
+    said = sweep_table.markdown(replace(augment(), trials=(*cut, *trials)))
+    assert said.count("not finished (") == said.count("not started (") == 1
+
+
 def test_changes_are_told_from_the_baseline_that_there_is() -> None:
     said = sweep_table.markdown(conditional())
     assert said.count("baseline |") == 1
