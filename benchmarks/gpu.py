@@ -6,7 +6,8 @@
 
 It prints its table line by line as parts finish, and after each part writes build/gpu.json: the device, its driver, the
 versions, and each line as {name, value, unit, low, high, goal, at_most, note, holds}. A part that would start after
-`--seconds` is left out, and said to be; one that fails is a line with its error, and the others go on.
+`--seconds` is left out, and said to be; one that fails is a line with its error, and the others go on. Compiled ones
+take what Triton takes, a C compiler and Python's headers.
 
 Rates are medians over repetitions of steps between two events of the device, after steps that do not count. Networks
 train in bf16, eager and compiled. The bandwidth ceiling is what the device copies in a second over what a step moves
