@@ -283,5 +283,7 @@ def _importance(result: SweepResult, objective: Objective) -> list[Block]:
         f"fANOVA over {found[0].n} points whose trials ended; the spread is the estimate's own, over {FORESTS} forests."
     )
     if names := left_out(result, found):
-        said += f" Left out, since some trials do not have it: {', '.join(map(_title, names))}."
+        said += (
+            f" Left out, since those trials do not all have it, or all at one value: {', '.join(map(_title, names))}."
+        )
     return [heading, Grid(rows, 1), [said]]

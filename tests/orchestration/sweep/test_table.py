@@ -133,6 +133,19 @@ def test_a_trial_that_was_cut_off_is_not_one_that_never_began() -> None:
     assert said.count("not finished (") == said.count("not started (") == 1
 
 
+def test_an_axis_that_no_ended_trial_varies_is_left_out_for_that_reason() -> None:
+    result = search(24)
+    crops = [("[0.8, 1]", "done"), ("[0.2, 1]", "stopped")]
+    trials = tuple(
+        replace(each, state=state, labels={**each.labels, "crop": crop}, point={**each.point, "crop": crop})
+        for number, each in enumerate(result.trials)
+        for crop, state in crops[number % 7 == 0 : 1 + (number % 7 == 0)]
+    )
+    axes = (*result.axes, Axis("crop", tuple(crop for crop, _ in crops), "category"))
+    said = sweep_table.text(replace(result, axes=axes, trials=trials))
+    assert "Left out, since those trials do not all have it, or all at one value: crop" in said
+
+
 def test_changes_are_told_from_the_baseline_that_there_is() -> None:
     said = sweep_table.markdown(conditional())
     assert said.count("baseline |") == 1
