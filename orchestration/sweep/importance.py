@@ -57,7 +57,7 @@ def importance(result: SweepResult, objective: Objective) -> list[Importance] | 
 
 
 def left_out(result: SweepResult, found: Sequence[Importance]) -> list[str]:
-    """Return the axes that vary and have no importance: conditional ones, and those with one value where trials ended."""
+    """Return the axes that vary and have no importance: conditional ones, and those of one value in what ended."""
     names = {each.axis for each in found}
     return [
         axis.name
