@@ -34,24 +34,26 @@ def figures(rounds: int) -> Iterator[Figure]:
             yield _beside_moco(size, rounds=rounds)
 
 
-def several(take: Callable[..., None], size: Size, views: int) -> Callable[[], None]:
-    """Return what takes STEPS steps on one batch of noise."""
+def several(take: Callable[..., None], size: Size, views: int, steps: int = STEPS) -> Callable[[], None]:
+    """Return what takes some steps on one batch of noise."""
     shown = noise(size, views, CPU)
 
     def act() -> None:
-        for _ in range(STEPS):
+        for _ in range(steps):
             take(shown)
 
     return act
 
 
 def _beside_lightly(size: Size, precision: Precision, *, goal: float, rounds: int) -> Figure:
-    own = several(Ours("leoclr", size, CPU, precision=precision).take, size, 3)
-    theirs = several(Lightly(size, CPU).take, size, 3)
-    note = ""
-    if precision == "bf16" and not _has_bf16():  # emulated, at up to 10 times the time: one pair says it
-        note, rounds = "this processor has no instructions for bf16", 1
-    return pairs.compare(f"LeOCLR step, {precision}, {size}", own, (PEER, theirs), goal=goal, rounds=rounds, note=note)
+    name = f"LeOCLR step, {precision}, {size}"
+    takes = Ours("leoclr", size, CPU, precision=precision).take, Lightly(size, CPU).take
+    if precision == "bf16" and not _has_bf16():  # emulated, at up to 10 times the time: one step of each says it
+        own_s, their_s = (pairs.seconds(several(take, size, 3, steps=1)) for take in takes)
+        note = "this processor has no instructions for bf16"
+        return pairs.of_ratios(name, PEER, [their_s / own_s], goal=goal, note=note)
+    own, theirs = (several(take, size, 3) for take in takes)
+    return pairs.compare(name, own, (PEER, theirs), goal=goal, rounds=rounds)
 
 
 def _beside_moco(size: Size, *, rounds: int) -> Figure:
