@@ -5,6 +5,7 @@
 # make measure      the figures of the README, by benchmarks/quickstart.py
 # make measure-methods   that every method learns, and what its steps cost, by benchmarks/methods.py
 # make audit        known advisories on what is installed, from PyPI's database; needs the network
+# make clean        what make made; runs (.leoclr-ops) stay
 # make bench        this project beside named peers, by benchmarks/everything.py
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' && echo $$p && break; done)
@@ -65,4 +66,4 @@ audit: install
 	$(BIN)/uv tool run pip-audit --strict --no-deps --disable-pip --requirement .venv/installed.txt
 
 clean:
-	rm -rf .venv .leoclr-ops .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache

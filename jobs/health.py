@@ -30,6 +30,8 @@ def require_finite(state: Mapping[str, Any]) -> None:
 
     The device is waited for once.
     """
+    if isinstance(inner := state.get("work"), Mapping):  # of a chain: its running work
+        state = inner
     named = [(name, each) for key in NETWORKS for name, each in _tensors(state.get(key)) if each.is_floating_point()]
     if not named:
         return

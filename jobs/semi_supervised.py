@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from pydantic import TypeAdapter
 
-from jobs import grid, inputs, loop, protocols
+from jobs import grid, health, inputs, loop, protocols
 from jobs.contract import Job, Metric, Params, Point
 from leoclr.data.contract import DataSet
 from leoclr.evaluate.chain import Chain
@@ -65,7 +65,8 @@ def _build(job: Job, device: torch.device) -> Work:
         percent = percents[job.trial.group]
         task = settings.trial(data, percent, root=root, seed=params.seed)
         return _fine_tune(job, task, percent, point=job.trial.settings, device=device)
-    return Chain({name: partial(_share, job, data, percent, device) for name, percent in percents.items()})
+    shares = {name: partial(_share, job, data, percent, device) for name, percent in percents.items()}
+    return Chain(shares, health.require_finite)
 
 
 def _share(job: Job, data: DataSet, percent: float, device: torch.device) -> FineTune:

@@ -275,8 +275,9 @@ def pipelines() -> None:
     """List the shipped pipelines."""
     from orchestration import spec
 
-    for name in spec.shipped():
-        typer.echo(f"{name:20} {spec.load(name).title}")
+    width = max(map(len, names := spec.shipped()))
+    for name in names:
+        typer.echo(f"{name:{width}}  {spec.load(name).title}")
 
 
 for command in (cli_jobs.attach, cli_jobs.resume, cli_storage.gc, cli_faults.reconcile, cli_faults.chaos):

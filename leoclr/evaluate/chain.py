@@ -10,6 +10,8 @@ from torch import Tensor
 
 from leoclr.work import Number, Work
 
+State = Mapping[str, Any]  # of a work
+
 
 @dataclass(frozen=True, slots=True)
 class _Link:
@@ -28,10 +30,10 @@ class Chain:
 
     Only one work exists at a time, so memory stays that of the largest. A maker must make the same work whenever it
     is called: once at the start to learn the length, and again when its turn comes or a stopped run continues.
-    Final numbers are named work/number, such as labels_1/top1.
+    Final numbers are named work/number, such as labels_1/top1. `check` sees the state of each work before its `finish`.
     """
 
-    def __init__(self, makers: Mapping[str, Callable[[], Work]]) -> None:
+    def __init__(self, makers: Mapping[str, Callable[[], Work]], check: Callable[[State], None] | None = None) -> None:
         """Raises: ValueError without works, or when a name has a slash or a work no epochs."""
         self._links: list[_Link] = []
         self.epochs = 0
@@ -43,7 +45,7 @@ class Chain:
             self.epochs += len(steps)
         if not self._links:
             raise ValueError("a chain needs at least one work")
-        self._link = self._links[0]
+        self._link, self._check = self._links[0], check
         self._work: Work | None = None  # None between works
         self._results: dict[str, Number] = {}
 
@@ -62,6 +64,8 @@ class Chain:
         work, link = self._running(), self._link
         watched = _prefixed(link.name, work.end_epoch(epoch - link.first))
         if epoch == link.last:  # the work's own end: it is finished here, so that its memory is free for the next one
+            if self._check:
+                self._check(work.state())
             self._results |= _prefixed(link.name, work.finish())
             self._work = None
         return watched

@@ -122,10 +122,11 @@ def join(first: Split, second: Split) -> Split:
 def choosing(data: DataSet, chosen: Indices, *, images: int | None, seed: int) -> Task:
     """Return the task on which settings are chosen: "train" without held-out images, scored on those; no test split.
 
-    Held out is the data set's own "val", or else a class-balanced draw of `images` training images (see `hold_out`).
+    Held out is the data set's own "val", unless `images` says how many: then a class-balanced draw of training images
+    (see `hold_out`).
     Raises: ValueError when nothing of `chosen` is left to train on.
     """
-    if "val" in data.splits:
+    if "val" in data.splits and images is None:
         validation, left = data.splits["val"], chosen
     else:
         _, held = hold_out(data, how="balanced", images=images, seed=seed)

@@ -167,7 +167,7 @@ def _differences(table: Table, facts: int, shown: Sequence[bool], notes: _Notes)
 def _gap(gap: Gap, column: Column, notes: _Notes) -> Entry:
     numbers = (gap.mean, gap.low, gap.high)
     mean, low, high = (f"{'+' if each >= 0 else ''}{number(each, column.decimals)}" for each in numbers)
-    marks = () if gap.paired else notes.reason("no seeds in common: Welch's t")
+    marks = () if gap.paired else notes.reason("fewer than two seeds in common: Welch's t")
     return Entry(f"{mean} [{low}, {high}]", marks=marks)
 
 
@@ -181,7 +181,7 @@ def _caption(table: Table, counts: Sequence[int]) -> Iterable[str]:
         yield "one run a cell"
     elif counts:
         yield f"{over} {counts[0]} runs a cell" if len(counts) == 1 else f"{over} n runs"
-    if gaps := [gap for apart in table.apart for gap in apart.gaps if gap]:
+    if gaps := [gap for apart in table.apart for gap in apart.gaps if gap and gap.paired]:
         pairs = " to ".join(dict.fromkeys(str(n) for n in (min(g.n for g in gaps), max(g.n for g in gaps))))
         yield f"differences with their {CONFIDENCE:.0%} interval by Student's t over {pairs} pairs of seeds"
     if any(gap is None for apart in table.apart for gap in apart.gaps):

@@ -35,12 +35,15 @@ def test_a_network_with_a_number_that_is_none_diverged(key: str, value: float) -
     weights = {"a": torch.ones(2), "b": torch.tensor([1.0, value]), "slow": {"c": torch.tensor(value)}}
     with pytest.raises(Diverged, match=r"2 of 3 weights are no finite numbers, b first: lower the learning rate"):
         require_finite({key: weights})
+    with pytest.raises(Diverged, match="b first"):  # inside a chain, as those of a semi-supervised evaluation
+        require_finite({"results": {}, "link": "labels_1", "work": {key: weights}})
 
 
 def test_what_is_finite_is_kept_and_one_rate_of_a_probe_may_diverge() -> None:
     require_finite(FINE)
     require_finite({"heads": {"weight": torch.tensor(float("nan"))}, "lrs": [0.1, 1000.0]})
     require_finite({})
+    require_finite({"results": {"labels_1/top1": 1.0}, "link": "labels_1", "work": None})
 
 
 def test_a_divergence_names_the_last_good_checkpoint(tmp_path: Path) -> None:

@@ -123,3 +123,20 @@ def test_what_cannot_be_a_chain_or_its_end_is_an_error() -> None:
         Chain({"a": lambda: Counter(1.0, 0)})
     with pytest.raises(RuntimeError, match="labels_1: "):
         chain().finish()
+
+
+def test_each_work_is_checked_before_its_numbers_count() -> None:
+    def refuse(state: Mapping[str, Any]) -> None:
+        seen.append(state)
+        if len(seen) == 2:
+            raise ValueError("no number")
+
+    seen: list[Mapping[str, Any]] = []
+    work = Chain({"a": lambda: Counter(1.0, 1), "b": lambda: Counter(1.0, 1)}, refuse)
+    with pytest.raises(ValueError, match="no number"):
+        for epoch in range(work.epochs):
+            work.start_epoch(epoch, 0)
+            for _ in range(work.steps(epoch)):
+                work.train_step()
+            work.end_epoch(epoch)
+    assert {name.partition("/")[0] for name in work.state()["results"]} == {"a"}

@@ -91,6 +91,11 @@ def test_choosing_takes_the_validation_split_of_the_data_set() -> None:
     assert [int(task.data.splits["val"].images.read(i)[0, 0, 0]) for i in range(3)] == [100, 101, 102]
 
 
+def test_choosing_holds_out_as_many_as_are_asked_for_though_the_data_set_has_its_own() -> None:
+    task = choosing(data([0, 0, 1, 1], val=3), np.arange(4), images=2, seed=0)
+    assert len(task.data.splits["val"]) == 2 and len(task.chosen) == 2
+
+
 def test_choosing_leaves_something_to_train_on() -> None:
     whole = data([0, 0, 1, 1], valid_size=2)
     held = np.setdiff1d(np.arange(4), choosing(whole, np.arange(4), images=None, seed=0).chosen)
