@@ -1,4 +1,4 @@
-# make quickstart   install, then pre-train, evaluate and compare: about 7 minutes on 2 cores
+# make quickstart   install, then pre-train, evaluate and compare: 5 to 7 minutes on 2 cores
 # make test         install, then lint, types, import contracts, unit and end-to-end tests
 # make fast         the fast tests alone
 # make test-slow    the longer proofs
