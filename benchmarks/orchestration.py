@@ -136,7 +136,7 @@ def searching(folder: Path, rounds: int) -> Iterator[Figure]:
         yield _limit(f"`{name}` over {RUNS:,} runs, MB more than over {LEAST}", [found["megabytes"]], 200.0)
     store = Store.open(middle)
     newest = store.submissions(newest=look.RECENT)
-    asked = Query(run_ids=tuple(run for each in newest for run in look.run_ids(each)), metrics=True)
+    asked = Query(run_ids=tuple(run for each in newest for run in each.run_ids), metrics=True)
     yield pairs.compare(
         f"the {len(asked.run_ids or ())} newest runs of {THEIR_RUNS:,}, with metrics",
         lambda: store._find(asked),
@@ -155,7 +155,7 @@ def searching(folder: Path, rounds: int) -> Iterator[Figure]:
 
 
 def _fingerprints(store: Store) -> tuple[str, ...]:
-    runs = store.stage_runs(look.run_ids(store.submissions(newest=1)[0]))
+    runs = store.stage_runs(store.submissions(newest=1)[0].run_ids)
     return tuple(run.tags[records.FINGERPRINT] for run in runs.values())
 
 

@@ -119,7 +119,7 @@ class _Watched:
             raise NotFound("it was deleted", place=f"run {self._run_id}")
         self.submission = found
         self._plan = self._plan or announced.read(self._store.text(self._run_id, f"{PROVENANCE}/{announced.FILE}"))
-        wanted = [run_id for run_id in look.run_ids(found) if run_id not in self._final]
+        wanted = [run_id for run_id in found.run_ids if run_id not in self._final]
         runs = self._final | self._store.stage_runs(wanted)
         self._final = {run_id: run for run_id, run in runs.items() if run.status == "FINISHED"}
         return snapshot(self._plan, found, runs, now_ms=time.time() * 1000, now=time.monotonic())
@@ -165,7 +165,7 @@ def snapshot(
 
 def _begun(submission: Submission, runs: Mapping[str, StageRun]) -> Iterator[Announced]:
     """Yield the stages that were begun: older submissions announce no plan."""
-    for run_id in look.run_ids(submission):
+    for run_id in submission.run_ids:
         if run := runs.get(run_id):
             arms = tuple(arm for arm, stages in submission.arms.items() if run_id in stages.values())
             yield Announced(run.stage, run.kind, arms, run.tags[records.FINGERPRINT], True, None, "")

@@ -50,7 +50,7 @@ def cancel(
     """
     reconcile(store)
     submission = _choose(store, reference)
-    runs = store.stage_runs(look.run_ids(submission)).values()
+    runs = store.stage_runs(submission.run_ids).values()
     stages = tuple(f"{run.stage} {run.arm}".rstrip() for run in runs if run.status == "RUNNING")
     if submission.owner.alive() is None:
         _ask_owner(store, submission, otherwise)

@@ -48,8 +48,8 @@ def explain(
     if as_yaml and row is not None:
         raise typer.BadParameter("name one run", param_hint="--yaml")
     _, store = opening.known()
-    explainer = Explainer(store)
     title, run_ids = _cell(store, what, (row, column), submission) if row and column else ("", (store.find(what),))
+    explainer = Explainer(store, run_ids)
     if as_yaml:
         typer.echo(explainer.pipeline(run_ids[0]).rstrip())
         return

@@ -5,7 +5,7 @@ A store in a SQLite file of this machine is read directly (`rows`), any other th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,7 +58,8 @@ class Finder:
 
         Artifacts on this machine are hashed, once each; those of a remote store are checked when they are fetched.
         """
-        return self._checked(Query(tags=STAGE, fingerprints=None if fingerprint is None else (fingerprint,)))
+        named = None if fingerprint is None else (fingerprint,)
+        return self._check(self._find(Query(tags=STAGE, fingerprints=named)))
 
     def past_of(self, fingerprints: Iterable[str], pipeline: str) -> list[PastRun]:
         """Return what a plan has to know of the past: all runs of its fingerprints, artifacts checked, newest first.
@@ -67,7 +68,7 @@ class Finder:
         come estimates and the reasons why something runs again. Their artifacts are not looked at.
         """
         wanted = tuple(dict.fromkeys(fingerprints))
-        own = self._checked(Query(tags=STAGE, fingerprints=wanted))
+        own = self._own(wanted, pipeline)
         if {run.fingerprint for run in own if run.reusable} == set(wanted):
             return own
         tags = STAGE | {records.PIPELINE: pipeline}
@@ -77,8 +78,22 @@ class Finder:
         known = {run.run_id for run in own}
         return own + [records.past_run(raw, UNCHECKED) for raw in found.values() if raw.run_id not in known]
 
-    def _checked(self, query: Query) -> list[PastRun]:
-        raws = self._find(query)
+    def _own(self, fingerprints: tuple[str, ...], pipeline: str) -> list[PastRun]:
+        """Return the runs of fingerprints; of those that the newest submission has done, through MLflow, one each.
+
+        There a fingerprint is a search of its own, which looks at all runs, and a submission with its runs are two.
+        """
+        done: list[PastRun] = []
+        latest = self.submissions(pipeline, newest=1) if self._file is None else []
+        if latest:
+            known = self._find(Query(tags=STAGE, run_ids=latest[0].run_ids))
+            wanted = self._check([raw for raw in known if raw.tags.get(records.FINGERPRINT) in fingerprints])
+            done = [run for run in wanted if run.reusable]
+        rest = tuple(each for each in fingerprints if each not in {run.fingerprint for run in done})
+        others = self._check(self._find(Query(tags=STAGE, fingerprints=rest)))
+        return sorted(done + others, key=lambda run: run.started_ms, reverse=True)
+
+    def _check(self, raws: Sequence[RawRun]) -> list[PastRun]:
         problems = self._artifacts.problems(raw for raw in raws if raw.status == "FINISHED")
         return [records.past_run(raw, problems.get(raw.run_id, "")) for raw in raws]
 
@@ -122,9 +137,16 @@ class Finder:
         found = self._find(Query(tags=STAGE, run_ids=tuple(dict.fromkeys(run_ids)), metrics=True))
         return {raw.run_id: records.stage_run(raw) for raw in found}
 
-    def stages(self, kind: str) -> list[StageRun]:
-        """Return every run of a stage kind, newest first."""
-        return [records.stage_run(raw) for raw in self._find(Query(tags=STAGE | {records.KIND: kind}, metrics=True))]
+    def stages(self, kind: str, datasets: Sequence[str] | None = None) -> list[StageRun]:
+        """Return every run of a stage kind, or those on one of these data sets, newest first."""
+        named = None if datasets is None else tuple(datasets)
+        asked = Query(tags=STAGE | {records.KIND: kind}, datasets=named, metrics=True)
+        return [records.stage_run(raw) for raw in self._find(asked)]
+
+    def stages_of(self, fingerprints: Iterable[str]) -> list[StageRun]:
+        """Return every run of these fingerprints, newest first."""
+        asked = Query(tags=STAGE, fingerprints=tuple(dict.fromkeys(fingerprints)), metrics=True)
+        return [records.stage_run(raw) for raw in self._find(asked)]
 
     def running(self) -> tuple[list[Submission], list[StageRun]]:
         """Return what the store believes to be running as of one moment: submissions, sweeps among them, and stages."""

@@ -127,7 +127,7 @@ def _mirrored(far: Mirror, known: _Known, before_s: float, *, idle: bool) -> Ite
 
 
 def _superseded(store: Store, before_s: float) -> Iterator[Spare]:
-    chain = Chain.of(store)
+    chain = Chain.of_all(store)
     finished = [run for run in chain.runs.values() if run.status == "FINISHED"]
     spare = {run.run_id: why for run in finished if (why := _replaced(run, chain))}
     needed = {run.run_id for run in chain.walk(run.run_id for run in finished if run.run_id not in spare)}

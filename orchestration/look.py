@@ -69,7 +69,7 @@ def status(store: Store, home: Home, reference: str | None = None) -> list[Submi
     """
     reconcile(store)
     submissions = _recent(store) if reference is None else [find(store, reference)[0]]
-    runs = store.stage_runs(sorted({run for submission in submissions for run in run_ids(submission)}))
+    runs = store.stage_runs(sorted({run for submission in submissions for run in submission.run_ids}))
     return [_look(submission, runs, home, now_ms=time.time() * 1000) for submission in submissions]
 
 
@@ -106,11 +106,6 @@ def find(store: Store, reference: str) -> tuple[Submission, str | None]:
     if stage and (submission := store.submission(stage.parent)):
         return submission, run_id
     raise NotFound("no submission has such a run", place=f"run {run_id}", hint="`leoclr-ops status` lists them")
-
-
-def run_ids(submission: Submission) -> list[str]:
-    """Return the runs of a submission's stages, each once, in the order of its arms."""
-    return list(dict.fromkeys(run for stages in submission.arms.values() for run in stages.values()))
 
 
 def progress_of(journal: Path) -> tuple[int, int, float]:
@@ -157,7 +152,7 @@ def _stage_run(store: Store, run_id: str) -> StageRun:
 
 
 def _look(submission: Submission, runs: Mapping[str, StageRun], home: Home, *, now_ms: float) -> SubmissionLook:
-    found = (runs[run_id] for run_id in run_ids(submission) if run_id in runs)
+    found = (runs[run_id] for run_id in submission.run_ids if run_id in runs)
     return SubmissionLook(
         run_id=submission.run_id,
         pipeline=submission.pipeline,
@@ -219,7 +214,7 @@ def _logs_of_submission(
     tails: dict[str, Tail] = {}
     while True:
         over = not follow or submission.status != "RUNNING"
-        for run in store.stage_runs(run_ids(submission)).values():
+        for run in store.stage_runs(submission.run_ids).values():
             if run.run_id not in tails and run.status in ("RUNNING", "FAILED"):
                 tails[run.run_id] = Tail(_log(store, home, run), prefix=f"{run.stage} {run.arm}".rstrip() + " | ")
                 yield from tails[run.run_id].last(lines, whole=run.status == "RUNNING")

@@ -125,6 +125,11 @@ class Submission:
         """The process that runs it, or ran it last."""
         return Owner(self.host, self.pid, self.pid_created)
 
+    @property
+    def run_ids(self) -> tuple[str, ...]:
+        """The runs of its stages, each once, in the order of its arms."""
+        return tuple(dict.fromkeys(run for stages in self.arms.values() for run in stages.values()))
+
 
 def stage_tags(planned: PlannedStage, *, parent: str, pipeline: str, arm_labels: Mapping[str, str]) -> dict[str, str]:
     """Return the tags that identify the run of a planned stage; `past_run` reads them back.

@@ -42,6 +42,10 @@ _CURVES = (
 _HAS_TAG = "(SELECT value FROM tags WHERE tags.run_uuid = runs.run_uuid AND key = ?) = ?"
 _IS_AMONG = "run_uuid IN (SELECT value FROM json_each(?))"
 _IS_OF = "run_uuid IN (SELECT run_uuid FROM tags WHERE key = ? AND value IN (SELECT value FROM json_each(?)))"
+_READS = (
+    "(SELECT json_extract(value, '$.dataset') FROM tags WHERE tags.run_uuid = runs.run_uuid AND key = ?"
+    " AND json_valid(value)) IN (SELECT value FROM json_each(?))"
+)
 _BEGINS = "run_uuid GLOB ?"
 _HAS_STATUS = "status = ?"
 
@@ -140,6 +144,8 @@ def _conditions(query: Query) -> Iterator[tuple[str, list[str]]]:
         yield _IS_OF, [records.FINGERPRINT, json.dumps(query.fingerprints)]
     if query.run_ids is not None:
         yield _IS_AMONG, [json.dumps(query.run_ids)]
+    if query.datasets is not None:
+        yield _READS, [records.PARAMS, json.dumps(query.datasets)]
     if query.begins:
         yield _BEGINS, [f"{query.begins}*"]
     if query.status:

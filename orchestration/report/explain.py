@@ -39,10 +39,11 @@ class Explained:
 
 
 class Explainer:
-    """Explains runs of one store; what several share is read once."""
+    """Explains runs of one store; what several share is read once, those that are named here in few questions."""
 
-    def __init__(self, store: Store) -> None:
-        self.chain = Chain.of(store)
+    def __init__(self, store: Store, run_ids: Iterable[str] = ()) -> None:
+        self.chain = Chain()
+        self.chain.read(store, run_ids)
         self._store = store
         self._origins: dict[str, Origin] = {}
         self._submissions: dict[str, Submission | None] = {}
@@ -53,9 +54,7 @@ class Explainer:
 
         Raises: NotFound when it is no run of a stage.
         """
-        if run_id not in self.chain.runs:
-            raise _no_stage(self._store, run_id)
-        run = self.chain.runs[run_id]
+        run = self._run(run_id)
         runs = list(self.chain.walk([run_id]))
         defects = [f"{_name(each)}: {fact}" for each in runs for fact in self._defects_of(each)] if verified else []
         facts = self._facts(run, runs)
@@ -73,10 +72,14 @@ class Explainer:
 
     def pipeline(self, run_id: str) -> str:
         """Return a pipeline file that makes a run again. Raises: NotFound when it is no run of a stage."""
+        run = self._run(run_id)
+        return pipeline(run, self.chain, self._origin(run.parent))
+
+    def _run(self, run_id: str) -> StageRun:
+        self.chain.read(self._store, [run_id])
         if run_id not in self.chain.runs:
             raise _no_stage(self._store, run_id)
-        run = self.chain.runs[run_id]
-        return pipeline(run, self.chain, self._origin(run.parent))
+        return self.chain.runs[run_id]
 
     def _origin(self, submission: str) -> Origin:
         if submission not in self._origins:

@@ -59,10 +59,10 @@ def report(
 
 def html(found: Sequence[Chapter], store: Store, shelf: Shelf) -> str:
     """Return the report on these chapters."""
-    explainer, one = Explainer(store), len(found) == 1
+    one = len(found) == 1
     parts = [part for i, each in enumerate(found, 1) for part in _parts(each, store, shelf, f"c{i}", alone=one)]
     every = {run.run_id: run for each in found for run in each.every().values()}
-    told = runs.articles(every.values(), explainer, 3)
+    told = runs.articles(every.values(), Explainer(store, every), 3)
     parts.append(("runs", "Runs", sections.section(2, "Runs", "runs", _ABOUT_RUNS, told)))
     shown = [part for part in parts if part[2]]
     now = datetime.now(UTC)

@@ -38,18 +38,14 @@ def collect(spec: TableSpec, store: Runs | None, submission: str | None = None) 
         NotFound: there is no such submission.
     """
     if not spec.pipeline:
-        only = _run_ids(_submission(spec, store, submission)) if store and submission else None
+        only = {*_submission(spec, store, submission).run_ids} if store and submission else None
         return table_runs.collect(spec, store or table_runs.NoRuns(), only)
     if store is None:
         raise _never(spec)
     source = _submission(spec, store, submission)
-    runs = store.stage_runs(sorted(_run_ids(source)))
+    runs = store.stage_runs(sorted(source.run_ids))
     rows = [[_cell(spec, row, column, source, runs) for column in spec.columns] for row in spec.rows]
     return assemble(spec, rows, source=(source.pipeline, source.run_id, source.status))
-
-
-def _run_ids(source: Submission) -> set[str]:
-    return {run_id for stages in source.arms.values() for run_id in stages.values()}
 
 
 def _never(spec: TableSpec) -> NotFound:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from leoclr import RESULTS_VERSION
+from leoclr.data import DATASETS
 from orchestration import records
 from orchestration.document import Tree, show
 from orchestration.fingerprint import differences, digest_of
@@ -28,13 +29,13 @@ _MOST = 3  # differences that are named
 class Runs(Protocol):
     """What a selection asks of the tracking store."""
 
-    def stages(self, kind: str) -> list[StageRun]: ...
+    def stages(self, kind: str, datasets: Sequence[str] | None = None) -> list[StageRun]: ...
 
 
 class NoRuns:
     """A store that does not exist yet."""
 
-    def stages(self, kind: str) -> list[StageRun]:
+    def stages(self, kind: str, datasets: Sequence[str] | None = None) -> list[StageRun]:
         """Return nothing."""
         return []
 
@@ -77,12 +78,21 @@ def collect(spec: TableSpec, store: Runs, only: AbstractSet[str] | None = None) 
 
 
 def traced(spec: TableSpec, store: Runs) -> dict[str, list[Traced]]:
-    """Return all runs of the kinds that a table asks for, by kind, newest first."""
+    """Return all runs of the kinds and data sets that a table asks for, by kind, newest first."""
     kinds = dict.fromkeys((PRETRAIN, *(column.stage for column in spec.columns)))
-    runs = {kind: store.stages(kind) for kind in kinds}
+    runs = {kind: store.stages(kind, _datasets(spec, kind)) for kind in kinds}
     merit = sorted(runs[PRETRAIN], key=lambda run: (run.status == "FINISHED", run.started_ms))  # the best comes last
     origins = {run.tags.get(records.FINGERPRINT, ""): run for run in merit}
     return {kind: [Traced(run, _origin(run, origins)) for run in each] for kind, each in runs.items()}
+
+
+def _datasets(spec: TableSpec, kind: str) -> list[str] | None:
+    """Return the data sets that the cells ask for in runs of a kind; None where a cell takes any."""
+    columns = [column for column in spec.columns if kind in (column.stage, PRETRAIN)]
+    selectors = [spec.selector(row, column) for row in spec.rows if not row.why for column in columns]
+    path = "pretrain.dataset" if kind == PRETRAIN else "params.dataset"
+    asked = {str(selector.get(path)) for selector in selectors}
+    return sorted(asked) if asked <= DATASETS.keys() else None
 
 
 def _origin(run: StageRun, origins: Mapping[str, StageRun]) -> StageRun | None:

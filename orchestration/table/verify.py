@@ -31,8 +31,10 @@ def defects(table: Table, store: Store) -> Iterator[str]:
         for cell, column in zip(cells, table.columns, strict=True):
             if cell.missing and not table.row(i).why:
                 yield f"{table.rows[i]}, {column.title}: {cell.missing}"
-    chain = Chain.of(store)
-    for run in chain.walk(run_id for row in table.cells for cell in row for run_id in cell.run_ids):
+    run_ids = [run_id for row in table.cells for cell in row for run_id in cell.run_ids]
+    chain = Chain()
+    chain.read(store, run_ids)
+    for run in chain.walk(run_ids):
         yield from (
             f"run {run.run_id[:SHORT]} ({f'{run.stage} {run.arm}'.strip()}): {fact}"
             for fact in facts(run, chain, store)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from benchmarks import many_runs, over_runs
-from orchestration import look, records
+from orchestration import records
 from orchestration.plan import State
 from orchestration.prepare import prepare
 from orchestration.reconcile import reconcile
@@ -44,7 +44,7 @@ def test_copies_are_whole_submissions_of_their_own(tmp_path: Path, monkeypatch: 
     assert len({run.fingerprint for run in past}) == len({run.run_id for run in past}) == 12
     assert [each.started_ms - each.attempt_ms for each in submissions] == [0, 0, 0]
     for each in submissions:
-        runs = store.stage_runs(look.run_ids(each))
+        runs = store.stage_runs(each.run_ids)
         assert len(runs) == 4
         assert {run.parent for run in runs.values()} == {each.run_id}
         assert {len(run.metrics) for run in runs.values()} == {many_runs.METRICS}

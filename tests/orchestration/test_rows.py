@@ -18,6 +18,14 @@ from orchestration.storage import Home
 from orchestration.tracking import Store
 
 STAGE = {records.ROLE: "stage"}
+PARAMS = (
+    '{"dataset": "digits", "seed": 0}',
+    '{"dataset": "mnist5k", "like": {"dataset": "digits"}}',
+    '{"dataset": "digits", "settings": {}}',
+    '{"seed": 0, "like": {"dataset": "digits"}}',
+    '{"dataset": "digits"',
+    '["dataset", "digits"]',
+)
 
 
 @pytest.fixture
@@ -31,6 +39,7 @@ def many(store: Store, home: Home) -> list[str]:
             records.PIPELINE: "one" if number % 2 else "two",
             records.FINGERPRINT: f"f{number % 5}",
             records.ATTEMPT_MS: str(1_790_000_000_000 - number),
+            records.PARAMS: PARAMS[number % len(PARAMS)],
             "note": 'it\'s "odd" %',
         }
         run = store._client.create_run(store._experiment, start_time=1000 + number // 2, tags=tags)
@@ -52,6 +61,9 @@ QUERIES = [
     Query(status="RUNNING"),
     Query(by_attempt=True, newest=3),
     Query(tags={records.ROLE: "submission"}, by_attempt=True),
+    Query(datasets=("digits",)),
+    Query(tags=STAGE, datasets=("digits",), newest=2),
+    Query(datasets=()),
     Query(begins="a"),
     Query(tags={records.ROLE: "nobody"}),
 ]
@@ -77,6 +89,14 @@ def test_runs_by_id_come_in_both_ways(
     assert [raw.started_ms for raw in theirs] == sorted((raw.started_ms for raw in theirs), reverse=True)
 
 
+def test_runs_by_data_set_come_in_both_ways(store: Store, home: Home, many: list[str]) -> None:
+    asked = Query(datasets=("mnist5k", "digits", "absent"))
+    ours = rows.search(home.database, store._experiment, asked)
+    theirs = query.search(store._client, store._experiment, asked)
+    assert {raw.run_id for raw in ours} == {many[at] for at in (0, 1, 2, 6, 7, 8)}  # of some, params are no params
+    assert {raw.run_id for raw in ours} == {raw.run_id for raw in theirs}
+
+
 def _plain(raw: RawRun) -> RawRun:
     """NaN equals nothing, itself included."""
     return dataclasses.replace(raw, metrics={key: repr(value) for key, value in raw.metrics.items()})  # type: ignore[arg-type]
@@ -90,7 +110,12 @@ def test_metrics_are_read_where_they_are_asked_for(store: Store, home: Home, man
 
 @pytest.mark.parametrize("word", ["x' or '1' = '1", "*", 'a"b', "../x"])
 def test_a_word_cannot_leave_its_quotes(word: str, store: Store, home: Home) -> None:
-    for asked in (Query(tags={records.PIPELINE: word}), Query(begins=word), Query(fingerprints=(word,))):
+    for asked in (
+        Query(tags={records.PIPELINE: word}),
+        Query(begins=word),
+        Query(fingerprints=(word,)),
+        Query(datasets=(word,)),
+    ):
         with pytest.raises(StoreError, match="cannot be the name"):
             rows.search(home.database, store._experiment, asked)
         with pytest.raises(StoreError, match="cannot be the name"):

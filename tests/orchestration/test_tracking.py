@@ -20,7 +20,7 @@ import pytest
 
 from jobs.contract import Resources
 from leoclr import RESULTS_VERSION
-from orchestration import records
+from orchestration import query, records
 from orchestration.connection import Connection, speaking, without_secrets
 from orchestration.errors import NotFound, StoreError
 from orchestration.plan import Plan, PlannedStage, State
@@ -411,6 +411,31 @@ def test_a_plan_asks_for_its_own_past_and_some_history(
     assert past[failed].problem == "not finished (running)"
     past = {run.run_id: run for run in store.past_of([new.fingerprint], "never")}
     assert set(past) == {elsewhere}  # the newest of all
+
+
+def test_mlflow_is_asked_first_for_what_the_newest_submission_has_done(
+    store: Store, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    linear, transfer = _planned(), _planned("transfer")
+    wanted = [linear.fingerprint, transfer.fingerprint]
+    earlier, latest = _submit(store), _submit(store)
+    first = _finished(store, home, earlier)
+    store.record_arm(earlier, "a", "linear", first)
+    again = _finished(store, home, latest)
+    store.record_arm(latest, "a", "linear", again)
+    direct = {run.run_id: run for run in store.past_of(wanted, "quick")}
+    asked: list[Query] = []
+    search = query.search
+    monkeypatch.setattr(query, "search", lambda *words: asked.append(words[2]) or search(*words))
+    store._file = None
+    found = store.past_of(wanted, "quick")
+    assert [run for run in found if run.reusable] == [direct[again]]
+    assert (transfer.fingerprint,) in [each.fingerprints for each in asked]
+    assert linear.fingerprint not in {own for each in asked for own in each.fingerprints or ()}
+    [file] = [path for path in home.artifacts.rglob("backbone") if again in path.parts]
+    file.unlink()  # of the newest, which nobody can reuse now
+    reusable = [run.run_id for run in store.past_of(wanted, "quick") if run.reusable]
+    assert reusable == [first]
 
 
 def test_the_newest_submissions_are_the_last_continued(store: Store) -> None:

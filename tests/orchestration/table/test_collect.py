@@ -52,7 +52,7 @@ class _Store:
     def stage_runs(self, run_ids: Sequence[str]) -> dict[str, StageRun]:
         return {run_id: self.runs[run_id] for run_id in run_ids}
 
-    def stages(self, kind: str) -> list[StageRun]:
+    def stages(self, kind: str, datasets: Sequence[str] | None = None) -> list[StageRun]:
         return [run for run in self.runs.values() if run.kind == kind]
 
     def find(self, reference: str) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import statistics
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -21,6 +23,7 @@ class _Store:
 
     def __init__(self) -> None:
         self.runs: list[StageRun] = []
+        self.asked: dict[str, Sequence[str] | None] = {}  # data sets by kind
 
     def add(self, method: str, seed: int, top1: float, **more: Any) -> StageRun:
         """Add a pre-training and its evaluation; return the latter."""
@@ -49,8 +52,10 @@ class _Store:
         self.runs.append(run)
         return run
 
-    def stages(self, kind: str) -> list[StageRun]:
-        return [run for run in reversed(self.runs) if run.kind == kind]
+    def stages(self, kind: str, datasets: Sequence[str] | None = None) -> list[StageRun]:
+        self.asked[kind] = datasets
+        found = [run for run in reversed(self.runs) if run.kind == kind]
+        return found if datasets is None else [run for run in found if run.params.get("dataset") in datasets]
 
     def submissions(self, pipeline: str | None = None, *, newest: int | None = None) -> list[Any]:
         return []
@@ -212,3 +217,29 @@ def test_hours_are_those_of_all_attempts() -> None:
     store = _Store()
     store.add("leoclr", 0, 70.0, tags={records.SECONDS: "5400.0"})
     assert _table(store, _spec(Column("hours", "linear", HOURS, "lower"))).cells[0][0].mean == 1.5
+
+
+@pytest.mark.parametrize(
+    ("runs", "linear", "pretrain"),
+    [
+        ({"pretrained_on": "stl10"}, ["cifar10"], ["stl10"]),
+        ({}, ["cifar10"], None),  # it may have been pre-trained on any
+        ({"pretrained_on": "made_up"}, ["cifar10"], None),  # of another version of leoclr-ops
+    ],
+)
+def test_a_store_is_asked_for_the_data_sets_of_the_cells_alone(
+    runs: dict[str, str], linear: list[str], pretrain: list[str] | None
+) -> None:
+    store = _Store()
+    _table(store, _spec(**runs))
+    assert store.asked == {"linear": linear, "pretrain": pretrain}
+
+
+def test_a_column_of_pretrainings_is_asked_for_by_what_they_are_pretrained_on() -> None:
+    store = _Store()
+    store.add("leoclr", 0, 70.0)
+    store.add("leoclr", 1, 60.0, pretrain={"dataset": "stl10"})
+    spec = replace(_spec(Column("top-1", "pretrain", HOURS)), runs={"pretrain.dataset": "cifar10"})
+    [[cell], _] = _table(store, spec).cells
+    assert store.asked == {"pretrain": ["cifar10"]}
+    assert cell.missing == "no hours in run 00000000"  # it belongs there; the other one does not
