@@ -18,6 +18,8 @@ import psutil
 
 from orchestration import look, opening, spec, text
 from orchestration import prepare as preparing
+from orchestration.report import words
+from orchestration.report.explain import Explainer
 from orchestration.table import text as table_text
 from orchestration.table.collect import collect
 from orchestration.table.read import load as load_table
@@ -64,17 +66,25 @@ def _plan(overrides: list[str]) -> str:
     return text.of_plan(planned, loaded.title)
 
 
+def explain() -> str:
+    """Do what `leoclr-ops explain RUN` does, of a run of the newest submission that stands on another one."""
+    _, store = opening.known()
+    run_id = store.submissions(PIPELINE, newest=1)[0].run_ids[-1]
+    return words.in_words([Explainer(store, [run_id]).explain(run_id)])
+
+
 COMMANDS: dict[str, Callable[[], str]] = {
     "table": table,
     "table table-1": selected,
     "status": status,
     "plan": plan,
     "replan": replan,
+    "explain": explain,
 }
 
 
 def main() -> None:
-    """Time the command that is named."""
+    """Time the command that is named; homes are those of a server's clients where $MLFLOW_TRACKING_URI names one."""
     name, small, large, rounds = sys.argv[1:]
     act = COMMANDS[name]
     os.environ["LEOCLR_OPS_HOME"] = small
