@@ -24,3 +24,9 @@ def metrics(kind: str, params: Params) -> tuple[Metric, ...]:
     found = module(kind)
     promised: tuple[Metric, ...] = found.metrics(params) if hasattr(found, "metrics") else found.METRICS
     return promised
+
+
+def recorded(kind: str, params: Params) -> tuple[str, ...]:
+    """Return all numbers that a stage of `kind` records under `params`; none where its kind does not tell."""
+    found = module(kind)
+    return (*(each.name for each in metrics(kind, params)), *found.curves(params)) if hasattr(found, "curves") else ()

@@ -15,6 +15,10 @@ and, where its params decide which numbers it ends with,
 
     metrics(params)  those of them that it does end with
 
+and, where all that it records over its steps is known before,
+
+    curves(params)  the names of these numbers
+
 Params decide the numbers and are fingerprinted. Resources say where and how a stage runs and are not.
 """
 

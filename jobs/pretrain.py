@@ -69,6 +69,12 @@ def _never_trained(params: PretrainParams) -> None:
     object.__setattr__(params, "epochs", 0)
 
 
+def curves(params: Params) -> tuple[str, ...]:
+    """Return the numbers that are recorded over steps."""
+    method = getattr(params, "method", "")
+    return ("loss", "lr", "images_per_s", *(methods.module(method).WATCHES if method in methods.METHODS else ()))
+
+
 def train_loop(config: Mapping[str, Any]) -> None:
     """Pre-train in this worker; ray.train sets up the others."""
     loop.run(config, _build, _export)

@@ -97,6 +97,7 @@ def test_forward_gives_a_finite_loss_and_unit_keys_without_gradient(name: str) -
         assert not key_ND.requires_grad
         if any(isinstance(part, Queue) for part in method.modules()):
             torch.testing.assert_close(key_ND.norm(dim=1), torch.ones(4))
+    assert [name for name, _ in done.watch] == [*module(name).WATCHES]
     for _, value in done.watch:
         assert value.shape == ()
         assert value.isfinite()

@@ -25,6 +25,7 @@ from leoclr.methods.contract import Batch, Facts, Step, require
 from leoclr.redundancy import barlow_twins
 
 TRAINS = True
+WATCHES: tuple[str, ...] = ("invariance", "redundancy", "embedding_spread")
 RECIPE: Mapping[str, Any] = {
     "epochs": 1000,  # main.py, and the paper
     "batch": 2048,  # the same

@@ -26,6 +26,7 @@ from leoclr.momentum import SlowEncoder
 from leoclr.prediction import unit_distance
 
 TRAINS = True
+WATCHES: tuple[str, ...] = ("positive_similarity", "target_spread")
 RECIPE: Mapping[str, Any] = {
     "epochs": 1000,  # paper, "Implementation details"; byol/configs/byol.py has presets for 40, 100, 300 and 1000
     "batch": 4096,  # the same; byol/README.md

@@ -26,6 +26,7 @@ from leoclr.methods.augmentation import require_probability
 from leoclr.methods.contract import Batch, Facts, Step, require
 
 TRAINS = True
+WATCHES: tuple[str, ...] = (*moco_v2.WATCHES, "contrastive", "strong")
 RECIPE: Mapping[str, Any] = {}  # section 4.1 and cmd/run_single.sh: MoCo-v2's, 200 epochs, batch 256, lr 0.03
 
 Variant = Literal["single", "multi"]

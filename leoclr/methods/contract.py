@@ -156,6 +156,8 @@ class MethodModule(Protocol):
 
     TRAINS: bool
     """False for a control that takes no optimizer step: `forward` raises, pre-training saves it as it starts."""
+    WATCHES: tuple[str, ...]
+    """The names in `Step.watch`, under any config."""
     RECIPE: Mapping[str, Any]
     """Pre-training settings (fields of `leoclr.pretraining.PretrainSettings`) where the method's paper differs from
     MoCo-v2's, which are the defaults there. Each with its source."""

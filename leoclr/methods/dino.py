@@ -30,6 +30,7 @@ from leoclr.momentum import follow
 from leoclr.multicrop import features
 
 TRAINS = True
+WATCHES: tuple[str, ...] = ("teacher_spread", "teacher_entropy")
 RECIPE: Mapping[str, Any] = {  # dino README, "ResNet-50 and other convnets trainings", and the defaults of main_dino.py
     "epochs": 100,  # the published 75.3 % is of 800 epochs, whose arguments the repository does not hold
     "batch": 512,  # 64 on each of 8 GPUs

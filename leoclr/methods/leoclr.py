@@ -23,6 +23,7 @@ from leoclr.methods import moco_v2
 from leoclr.methods.contract import Batch, Facts, Step, require
 
 TRAINS = True
+WATCHES: tuple[str, ...] = moco_v2.WATCHES
 RECIPE: Mapping[str, Any] = {}  # section 4.1: MoCo-v2's, whose defaults the settings are; 200 and 800 epochs, batch 256
 
 Reduction = Literal["sum", "mean"]

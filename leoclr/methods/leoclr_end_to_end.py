@@ -20,13 +20,13 @@ from leoclr import distributed
 from leoclr.augment.views import View
 from leoclr.backbones import Backbone
 from leoclr.losses import in_batch
-from leoclr.methods import contract, leoclr, simclr
+from leoclr.methods import contract, leoclr, moco_v2, simclr
 from leoclr.methods.contract import Batch, Facts, Step, require
 from leoclr.methods.leoclr import Original
 from leoclr.methods.leoclr import Reduction as ViewReduction
-from leoclr.methods.moco_v2 import watch
 
 TRAINS = True
+WATCHES: tuple[str, ...] = moco_v2.WATCHES
 RECIPE: Mapping[str, Any] = {
     # 200 epochs with a batch of 256 (table 4's text) are the defaults already. What trains them is SimCLR's: its row of
     # table 4, 62 %, is SimCLR's appendix B.1 with 0.3 * batch / 256 (61.9 %); with 0.075 * sqrt(batch) it has 64.3 %.
@@ -100,7 +100,7 @@ class Method(contract.Method):
         terms = [self._term(original_ND, crops, everyone, view=view) for view in range(len(crops))]
         total = torch.stack(terms).sum()
         loss = total / len(terms) if self.config.view_reduction == "mean" else total
-        return Step(loss=loss, watch=watch(original_ND, crops))
+        return Step(loss=loss, watch=moco_v2.watch(original_ND, crops))
 
     def _encode(self, images: Sequence[Tensor]) -> tuple[Tensor, ...]:
         joint = self.config.joint_views

@@ -29,6 +29,7 @@ from leoclr.queue import Queue
 from leoclr.split_norm import split_batchnorm
 
 TRAINS = True
+WATCHES: tuple[str, ...] = ("positive_similarity", "query_spread")
 RECIPE: Mapping[str, Any] = {}  # the defaults of PretrainSettings are MoCo-v2's
 
 ShuffleAs = Literal["uint8", "float32"]

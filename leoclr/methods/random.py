@@ -12,6 +12,7 @@ from leoclr.methods import contract
 from leoclr.methods.contract import Batch, Facts
 
 TRAINS = False
+WATCHES: tuple[str, ...] = ()
 RECIPE: Mapping[str, Any] = {}
 
 

@@ -20,12 +20,12 @@ from leoclr.augment.views import View
 from leoclr.backbones import Backbone
 from leoclr.heads import embed, mlp
 from leoclr.losses import nt_xent
-from leoclr.methods import contract
+from leoclr.methods import contract, moco_v2
 from leoclr.methods.augmentation import Augmentation
 from leoclr.methods.contract import Batch, Facts, Step, require
-from leoclr.methods.moco_v2 import watch
 
 TRAINS = True
+WATCHES: tuple[str, ...] = moco_v2.WATCHES
 RECIPE: Mapping[str, Any] = {
     "epochs": 100,  # section 2.3, "default setting"; the published 69.3 % is of 1000
     "batch": 4096,  # section 2.3
@@ -88,7 +88,7 @@ class Method(contract.Method):
     def forward(self, batch: Batch) -> Step:
         """Return NT-Xent in nats over the batch of all workers; see `Config.reduction`."""
         rows = encode(self.backbone, self.head, batch.views, joint=self.config.joint_views)
-        return Step(loss=contrast(rows, gathered(rows), config=self.config), watch=watch(rows[0], rows[1:]))
+        return Step(loss=contrast(rows, gathered(rows), config=self.config), watch=moco_v2.watch(rows[0], rows[1:]))
 
 
 def new_head(config: Config, feature_dim: int) -> nn.Sequential:

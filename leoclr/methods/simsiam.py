@@ -25,6 +25,7 @@ from leoclr.methods.contract import Batch, Facts, Group, Step, require
 from leoclr.prediction import negative_cosine
 
 TRAINS = True
+WATCHES: tuple[str, ...] = ("positive_similarity", "embedding_spread")
 RECIPE: Mapping[str, Any] = {
     "epochs": 100,  # simsiam/main_simsiam.py and most tables; table 4 has 100, 200, 400 and 800 with the same recipe
     "batch": 512,  # section 3, "Optimizer"; main_simsiam.py

@@ -31,15 +31,15 @@ from leoclr.backbones import Backbone
 from leoclr.clusters import cluster
 from leoclr.heads import linear_head, mlp
 from leoclr.losses import nt_xent
-from leoclr.methods import contract
+from leoclr.methods import contract, moco_v2
 from leoclr.methods.augmentation import Augmentation
 from leoclr.methods.contract import At, Batch, Facts, Group, Indices, Step, Survey, require
-from leoclr.methods.moco_v2 import watch
 from leoclr.methods.simclr import gathered
 from leoclr.pairs import Members
 from leoclr.siamese import siamese_metric, symmetric_cross_entropy
 
 TRAINS = True
+WATCHES: tuple[str, ...] = (*moco_v2.WATCHES, "contrastive", "metric", "prototypical")
 RECIPE: Mapping[str, Any] = {
     "epochs": 1000,  # spcl config.conf. No text of the paper that we could read says how many it has
     "batch": 512,  # pairs, so 1024 images; config.conf and the README's command. main.py: 256
@@ -180,7 +180,7 @@ class Method(contract.Method):
         weights = (config.contrastive_weight, config.metric_weight, config.prototype_weight)
         loss = torch.stack([weight * part for weight, part in zip(weights, parts.values(), strict=True)]).sum()
         watched = tuple((name, part.detach()) for name, part in parts.items())
-        return Step(loss=loss, watch=(*watch(rows[0][0], rows[0][1:]), *watched))
+        return Step(loss=loss, watch=(*moco_v2.watch(rows[0][0], rows[0][1:]), *watched))
 
     def groups(self) -> Sequence[Group]:
         """Return what the recipe trains, and the prototypes, which take plain steps at a rate of their own.

@@ -23,6 +23,7 @@ from leoclr.methods.augmentation import Augmentation
 from leoclr.methods.contract import Batch, Facts, Step
 
 TRAINS = True
+WATCHES: tuple[str, ...] = ("train_top1",)
 RECIPE: Mapping[str, Any] = {
     "epochs": 90,  # section 5.1; examples
     "lr": 0.1,  # for a batch of 256: section 5.1; examples

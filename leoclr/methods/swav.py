@@ -28,6 +28,7 @@ from leoclr.multicrop import features, sinkhorn
 from leoclr.queue import Queue
 
 TRAINS = True
+WATCHES: tuple[str, ...] = ("query_spread", "assignment_entropy")
 RECIPE: Mapping[str, Any] = {  # swav scripts/swav_800ep_pretrain.sh
     "epochs": 800,
     "batch": 4096,  # 64 on each of 64 GPUs

@@ -22,6 +22,7 @@ from leoclr.methods.contract import Batch, Facts, Step, require
 from leoclr.redundancy import vicreg
 
 TRAINS = True
+WATCHES: tuple[str, ...] = ("invariance", "variance", "covariance", "deviation")
 RECIPE: Mapping[str, Any] = {
     "epochs": 1000,  # section 4.2; README, "Multi-node training". main's default: 100
     "batch": 2048,  # the same; README has 512 with a base rate of 0.3 for 100 epochs on one machine

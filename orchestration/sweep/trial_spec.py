@@ -136,7 +136,9 @@ def _looked_at(sweep: SweepSpec, arm: Arm) -> list[str]:
         _one_of(goal.metric, _stage(goal.stage, arm, place), place.at("metric"))
         stages.append(goal.stage)
     for title, guard in sweep.guards.items():
-        stages.append(_stage(guard.stage, arm, sweep.file.at("guards", title)).name)
+        place = sweep.file.at("guards", title)
+        _recorded(guard.metric, _stage(guard.stage, arm, place), place.at("metric"))
+        stages.append(guard.stage)
     if not isinstance(sweep.scheduler, NoScheduler):
         place = sweep.file.at("scheduler")
         watched = _stage(sweep.scheduler.stage, arm, place)
@@ -169,6 +171,16 @@ def _stage(name: str, arm: Arm, place: Place) -> StageSpec:
         hint = did_you_mean(name, arm.stages)
         raise SpecError(f"the base has no stage called {show(name)}", place=str(place.at("stage")), hint=hint)
     return arm.stages[name]
+
+
+def _recorded(metric: str, stage: StageSpec, place: Place) -> None:
+    """Refuse a number that a stage is known never to record. Raises: SpecError."""
+    known = jobs.recorded(stage.kind, stage.params)
+    if known and metric not in known:
+        method = stage.params_json.get("method")
+        who = f"{show(stage.name)} by {show(method)}" if method else show(stage.name)
+        fact = f"{who} records no number called {show(metric)}"
+        raise SpecError(fact, place=str(place), hint=did_you_mean(metric, known))
 
 
 def _one_of(pattern: str, stage: StageSpec, place: Place) -> str:

@@ -136,6 +136,8 @@ def test_set_picks_among_named_points(folder: Path) -> None:
         ("seeds: [0, 1]", "budget: {hours: 0}", "budget.hours: expected more than 0"),
         ("seeds: [0, 1]", "guards: {g: {stage: linear, metric: top1}}", "guards.g: `floor` is missing"),
         ("seeds: [0, 1]", "guards: {g: {stage: liner, metric: top1, floor: 1}}", "guards.g.stage: the base has no"),
+        ("seeds: [0, 1]", "guards: {g: {stage: pretrain, metric: target_spread, floor: 1}}",
+         "guards.g.metric: `pretrain` by `leoclr` records no number called `target_spread`"),
         ("value: 71.7", "value: high", "anchors.0.value: expected a number or `diverged`, got `high`"),
         ("at: {method: leoclr}", "at: {methd: leoclr}", "anchors.0.at.methd: no key here is called `methd`"),
         ("set: {pretrain", "set: {pretran", "set.pretran.params.epochs: no stage is called `pretran`"),
