@@ -26,7 +26,8 @@ STANDINS = {
     "python": 'echo "python ${*: -2}" >>"$CALLS"; [[ $2 != *execvp* ]] || exec ' + sys.executable + ' "$@"',
 }
 VENV = {
-    "ray": '[ "$1" != start ] || [ -n "${RAY_FAILS:-}" ] || exec sleep 60; [ -z "${RAY_FAILS:-}" ]',
+    "ray": '[ "$1" != start ] || [ -n "${RAY_FAILS:-}" ] || exec sleep 60; [ -z "${RAY_FAILS:-}" ] || exit 1\n'
+    '[ "$1" != health-check ] || grep -q "ray start --head" "$CALLS"',  # none answers before it was started
     "leoclr-ops": "exec " + sys.executable + ' "$HOME/submission.py" "$@"',
 }
 SUBMISSION = """
